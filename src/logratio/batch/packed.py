@@ -1,0 +1,159 @@
+"""Groups laid end to end, as tensors: what the policy reads and what an objective is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .group import Group, scored_masks
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where prompts and responses lie in the packed row; all int64 on the CPU.
+
+    Attributes:
+        prompt_start_G, prompt_length_G: First token and length of each prompt (length may be 0).
+        response_start_S, response_length_S: First token and length of each response.
+        group_S: Group to which each response belongs.
+    """
+
+    prompt_start_G: Tensor
+    prompt_length_G: Tensor
+    response_start_S: Tensor
+    response_length_S: Tensor
+    group_S: Tensor
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A bin of groups. A response's positions continue from its prompt's end; it sees its prompt and itself only.
+
+    Attributes:
+        tokens_T: Token ids, int64.
+        positions_T: Position of each token in its own sequence, int64.
+        spans: Prompt and response boundaries.
+        source_R: Index in T of the token whose hidden state predicts scored token r.
+        target_R: Id of scored token r.
+        response_R: Response of scored token r, an index in S.
+        winner_E, loser_E: Responses of each edge, indices in S.
+        row_G: Data-set row of each group.
+        token, response, edge, group: Named float32 columns at R, S, E and G.
+    """
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    spans: Spans
+    source_R: Tensor
+    target_R: Tensor
+    response_R: Tensor
+    winner_E: Tensor
+    loser_E: Tensor
+    row_G: Tensor
+    token: Mapping[str, Tensor]
+    response: Mapping[str, Tensor]
+    edge: Mapping[str, Tensor]
+    group: Mapping[str, Tensor]
+
+    @property
+    def responses(self) -> int:
+        """Number of responses, S."""
+        return len(self.spans.group_S)
+
+    @property
+    def length_S(self) -> Tensor:
+        """Number of scored tokens of each response, float32 [S]."""
+        return self.sum_by_response(torch.ones_like(self.response_R, dtype=torch.float32))
+
+    def sum_by_response(self, value_R: Tensor) -> Tensor:
+        """Add up a per-token value over each response: [R] → [S]. Its gradient is a plain `index_select`."""
+        zeros_S = torch.zeros(self.responses, dtype=value_R.dtype, device=value_R.device)
+        return zeros_S.index_add(0, self.response_R, value_R)
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """Return the batch on a device; spans stay on the CPU, where attention plans with them."""
+        if self.tokens_T.device == device:
+            return self
+        moved = {
+            field.name: _moved(getattr(self, field.name), device) for field in fields(self) if field.name != "spans"
+        }
+        return replace(self, **moved)
+
+    def with_token(self, **columns: Tensor) -> PackedBatch:
+        """Return the same batch with token columns added or replaced."""
+        return replace(self, token={**self.token, **columns})
+
+
+def pack(groups: Sequence[Group]) -> PackedBatch:
+    """Lay groups end to end: each prompt once, then its responses.
+
+    An empty sequence gives an empty batch, which a rank short of bins runs with zero coefficients.
+    """
+    tokens, positions, source, response_of = [], [], [], []
+    prompt_start, prompt_length, start, length, group_of = [], [], [], [], []
+    winner, loser = [], []
+    at = responses = 0
+    for g, group in enumerate(groups):
+        prompt = len(group.prompt)
+        prompt_start.append(at)
+        prompt_length.append(prompt)
+        tokens.append(group.prompt)
+        positions.append(np.arange(prompt))
+        prompt_end = at + prompt
+        at = prompt_end
+        winner.append(group.edges[:, 0] + responses)
+        loser.append(group.edges[:, 1] + responses)
+        for ids, mask in zip(group.responses, scored_masks(group), strict=True):
+            start.append(at)
+            length.append(len(ids))
+            group_of.append(g)
+            tokens.append(ids)
+            positions.append(np.arange(prompt, prompt + len(ids)))
+            before = np.arange(at - 1, at + len(ids) - 1)  # the token before each one predicts it
+            before[:1] = prompt_end - 1
+            source.append(before[mask])
+            response_of.append(np.full(int(mask.sum()), responses))
+            at += len(ids)
+            responses += 1
+    tokens_T = _ints(tokens)
+    target = [ids[mask] for group in groups for ids, mask in zip(group.responses, scored_masks(group), strict=True)]
+    return PackedBatch(
+        tokens_T=tokens_T,
+        positions_T=_ints(positions),
+        spans=Spans(*map(_long, (prompt_start, prompt_length, start, length, group_of))),
+        source_R=_ints(source),
+        target_R=_ints(target),
+        response_R=_ints(response_of),
+        winner_E=_ints(winner),
+        loser_E=_ints(loser),
+        row_G=_long([group.row for group in groups]),
+        token=_columns([group.columns.token for group in groups]),
+        response=_columns([group.columns.response for group in groups]),
+        edge=_columns([group.columns.edge for group in groups]),
+        group=_columns([group.columns.group for group in groups]),
+    )
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return {name: column.to(device, non_blocking=True) for name, column in value.items()}
+
+
+def _ints(parts: Sequence[np.ndarray]) -> Tensor:
+    joined = np.concatenate(parts) if parts else np.zeros(0)
+    return torch.from_numpy(joined.astype(np.int64))
+
+
+def _long(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def _columns(per_group: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
+    names = per_group[0].keys() if per_group else ()
+    return {name: torch.from_numpy(np.concatenate([columns[name] for columns in per_group])) for name in names}

@@ -1,0 +1,86 @@
+"""`logratio eval`: a run or model measured on preference data, for a person or as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
+from rich.console import Console
+from rich.table import Table
+
+from ..report.text import number, spread
+
+
+def run(
+    run_or_model: Annotated[str, Parameter(name="RUN_OR_MODEL", help="A run directory, model folder or hub name.")],
+    /,
+    *,
+    data: Annotated[list[str], Parameter(help="Files to measure on; give the option again for more.")],
+    reference: Annotated[
+        str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
+    ] = None,
+    retain: Annotated[str | None, Parameter(help="Texts that should not get worse: loss before and after.")] = None,
+    kind: Annotated[
+        Literal["pairs", "rankings", "labels", "demonstrations"] | None,
+        Parameter(help="What the data holds; default: what the run learned from, else pairs."),
+    ] = None,
+    beta: Annotated[PositiveFloat | None, Parameter(help="Scales the margin; default: the run's, else 0.1.")] = None,
+    samples: Annotated[NonNegativeInt, Parameter(help="Prompts to draw a response to, for KL; 0: none.")] = 128,
+    max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of those responses.")] = 128,
+    seed: Annotated[NonNegativeInt, Parameter(help="Of prompts and responses.")] = 0,
+    as_json: Annotated[
+        bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
+    ] = False,
+) -> None:
+    """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals."""
+    from ..evaluate.api import evaluate
+
+    result = evaluate(
+        run_or_model,
+        data=data if len(data) > 1 else data[0],
+        reference=reference,
+        retain=retain,
+        kind=kind,
+        beta=beta,
+        samples=samples,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+    )
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(result)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    about = result["about"]
+    for line in about["rows"]:
+        console.print(line)
+    console.print(f"model: {about['model']}")
+    console.print(f"reference: {about['reference'] or 'none, so nothing is measured against one'}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("measure")
+    for title in ("mean", "95 % interval", "n"):
+        table.add_column(title, justify="right")
+    for name, value in result.items():
+        if name != "about":
+            table.add_row(name, *_cells(value))
+    console.print(table)
+    if about["length_rule"]:
+        console.print(f"\nlength_baseline judges by length alone: {about['length_rule']}.")
+
+
+def _cells(value: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return mean, interval and count of a measure as text; a dash where there is none."""
+    mean, low, high = (value[name] if value[name] is not None else math.nan for name in ("mean", "low", "high"))
+    if math.isnan(mean):
+        return "–", "", f"{value['n']:,}"
+    if math.isnan(low) or math.isnan(high):
+        return number(mean), "", f"{value['n']:,}"
+    middle, left, right = spread(mean, low, high)
+    return middle, f"{left} … {right}", f"{value['n']:,}"

@@ -1,0 +1,163 @@
+"""`logratio train`: every key of the recipe is an option, and every option goes through the recipe's checks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from cyclopts import Group, Parameter
+
+from .. import objectives
+from ..config import RunConfig
+from ..errors import ConfigError, RunError
+from ..train.keys import ALIASES, Key, keys
+from ..train.recipe import resolve
+
+FIRST = ("model", "data", "eval.data", "objective", "reference", "lora", "output")
+"""Keys that `--help` shows at its top, in this order."""
+
+_PANELS = {
+    "objective": "Objective",
+    "train": "Training",
+    "lora": "Adapter",
+    "tokens": "Tokens",
+    "template": "Chat template",
+    "rows": "Rows",
+    "eval": "Evaluation",
+    "every": "Intervals, as shares of the run",
+    "keep": "Checkpoints",
+    "trackers": "Trackers",
+}
+_MAIN = Group.create_ordered("Run")
+_ABOUT_RECIPE = "A YAML file with these keys, as `train: {lr: 1e-6}`; options win over it."
+_ABOUT_RESUME = "Continue that run with its own recipe; `auto`: continue the one in --output, or start it."
+
+
+def run(
+    *words: Annotated[str, Parameter(name="RECIPE", help=_ABOUT_RECIPE, allow_leading_hyphen=True)],
+    resume: Annotated[str | None, Parameter(help=_ABOUT_RESUME, metavar="RUN", group=_MAIN)] = None,
+    **options: Any,
+) -> int:
+    """Align a model by a recipe, by options, or both, and return the exit code.
+
+    `words` hold the recipe and options that are no key of one; `options` come by parameter name, as `train__lr`.
+    """
+    recipe, overrides = _sorted(words)
+    overrides |= {_PATHS[name]: _typed(_PATHS[name], value) for name, value in options.items() if value is not None}
+    if resume in (None, "auto"):
+        resolved = resolve(recipe, overrides)
+    elif recipe or overrides:
+        given = str(recipe or f"--{next(iter(overrides))}")
+        raise ConfigError(
+            f"--resume {resume} continues with that run's own recipe, so {given} cannot be given; drop it."
+        )
+    else:
+        resolved = resolve(_recipe_of(Path(str(resume))), {"output": resume})
+    from ..train import api  # after the recipe's checks, since it takes seconds to import
+    from .progress import ProgressLines
+
+    with ProgressLines() as progress:
+        result = api.run(resolved, resume=resume, listeners=[progress])
+    return 130 if result.status == "interrupted" else 0
+
+
+def _recipe_of(directory: Path) -> Path:
+    recipe = directory / "config.yaml"
+    if not recipe.is_file():
+        raise RunError(f"{directory} holds no run (config.yaml is missing), so nothing can be resumed; check the path.")
+    return recipe
+
+
+def _sorted(words: Sequence[str]) -> tuple[Path | None, dict[str, Any]]:
+    """Part what is no known option into the recipe and unknown keys, which the recipe's checks answer."""
+    recipe, overrides, rest = None, dict[str, Any](), list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            name, equals, text = word.removeprefix("--").partition("=")
+            if not equals:
+                text = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+            overrides[name.replace("-", "_")] = _typed(name, text)
+        elif recipe is None:
+            recipe = Path(word)
+        else:
+            raise ConfigError(f"{word} is a second recipe beside {recipe}; data is given with --data, values as --key.")
+    return recipe, overrides
+
+
+def _typed(path: str, value: Any) -> Any:
+    """Read lists, mappings and `null` as YAML; other text is converted by the key's own type."""
+    if path == "rows.map":
+        return dict(_assignments(value))
+    if isinstance(value, list):
+        return [_typed(path, item) for item in value] if len(value) > 1 else _typed(path, value[0])
+    if isinstance(value, str) and (value == "null" or value[:1] in "[{" or path.startswith("template.kwargs")):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--{path} {value} is not valid YAML; check its brackets and quotes.") from None
+    return value
+
+
+def _assignments(values: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for value in values:
+        field, equals, path = value.partition("=")
+        if not equals:
+            raise ConfigError(f'--map "{value}" has no "="; write --map chosen=path.in.row.')
+        yield field, path
+
+
+def _table() -> dict[str, Key]:
+    """Return every key of the recipe and every setting of every objective, in the order of `--help`."""
+    known = keys(RunConfig)
+    known["objective"] = Key("objective", "what is minimised", "", "dpo", objectives.names(), "string")
+    known["lora"] = Key("lora", "train an adapter of this rank, scaled by 2", "", "none", (), "integer")
+    first = {path: known[path] for path in FIRST}
+    return first | {key.path: key for key in _settings()} | known
+
+
+def _settings() -> Iterator[Key]:
+    """Yield each setting once, saying which objectives have it."""
+    having: dict[Key, list[str]] = {}
+    for name in objectives.names():
+        for key in keys(objectives.load(name).settings, "objective.").values():
+            having.setdefault(key, []).append(name)
+    for key, names in having.items():
+        yield replace(key, description=f"{', '.join(names)}: {key.description}")
+
+
+def _parameter(key: Key, panel: Group) -> inspect.Parameter:
+    names = [f"--{key.path}", *(f"--{alias.replace('_', '-')}" for alias, path in ALIASES.items() if path == key.path)]
+    kind: Any = {"boolean": bool | None, "array": list[str] | None, "object": list[str] | None}.get(
+        key.kind, str | None
+    )
+    numeric = key.kind in ("integer", "number") and key.rule
+    about = Parameter(
+        name=names,
+        help=f"{key.description}; {key.rule}" if numeric else key.description,
+        group=panel,
+        choices=key.choices or None,
+        metavar={"integer": "INT", "number": "FLOAT", "object": "A=B"}.get(key.kind),
+        show_default=(lambda _: key.default) if key.default not in (None, "none", "false") else False,
+    )
+    return inspect.Parameter(
+        key.path.replace(".", "__"), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, about]
+    )
+
+
+def _signature(table: Mapping[str, Key]) -> inspect.Signature:
+    """Return the signature that the command line reads: `run`'s own, with one option a key of the recipe."""
+    panels = {name: Group.create_ordered(title) for name, title in _PANELS.items()}
+    options = [
+        _parameter(key, _MAIN if path in FIRST else panels[path.partition(".")[0]]) for path, key in table.items()
+    ]
+    own = [part for part in inspect.signature(run).parameters.values() if part.kind is not part.VAR_KEYWORD]
+    return inspect.Signature([*own, *options])
+
+
+_PATHS = {path.replace(".", "__"): path for path in _table()}
+vars(run)["__signature__"] = _signature(_table())

@@ -1,0 +1,155 @@
+"""The recipe: what a run is, checked before anything loads. Leaf configs, frozen, no unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+
+class Leaf(BaseModel):
+    """Base of every configuration record: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False
+    )
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Overflow = Literal["drop", "error", "left_prompt", "truncate"]
+LossOn = Literal["response", "last", "all"]
+
+
+class DataPart(Leaf):
+    """One file, folder or hub data set, with its share of the mixture."""
+
+    path: str = Field(description="file, folder, or hub name[@revision][/config]")
+    split: str | None = Field(None, description="split of a hub data set")
+    weight: PositiveFloat = Field(1.0, description="how often its rows are drawn: 2 repeats each, 0.5 takes half")
+
+
+def _parts(value: Any) -> Any:
+    """Accept `a.jsonl`, `[a.jsonl, {path: b, weight: 2}]` or the full form."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple({"path": item} if isinstance(item, str) else item for item in items)
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Data = Annotated[tuple[DataPart, ...], BeforeValidator(_parts), Field(min_length=1)]
+
+
+class EvalConfig(Leaf):
+    """Data kept from training."""
+
+    data: Data | None = Field(None, description="files to evaluate on; without them a share of prompts is held out")
+    holdout: float = Field(0.05, ge=0, lt=1, description="share of prompts held out where no eval data is given")
+    max_groups: PositiveInt = Field(500, description="at most so many held-out groups")
+    samples: int = Field(8, ge=0, description="fixed prompts sampled at every evaluation")
+    max_new_tokens: PositiveInt = Field(128, description="length limit of those samples")
+
+
+class RowsConfig(Leaf):
+    """How rows become records."""
+
+    map: dict[str, str] = Field(default_factory=dict, description="canonical field → path in the row, as a.b.c")
+    max_bad_rows: float = Field(0.01, ge=0, le=1, description="largest share of unusable rows")
+    skip_bad_rows: bool = Field(False, description="drop unreadable and unusable rows, whatever their number")
+    group_by_prompt: bool | None = Field(None, description="merge rows that share a prompt; default: as the objective")
+
+
+class TokensConfig(Leaf):
+    """How records become tokens."""
+
+    max_length: PositiveInt = Field(2048, description="tokens of a prompt and one response together")
+    overflow: Overflow = Field("drop", description="what happens to a longer one")
+    loss_on: LossOn = Field("response", description="every assistant turn after the shared prompt, the last, or all")
+
+
+class TemplateConfig(Leaf):
+    """The chat template: auto is the tokenizer's own for chats, none treats text as plain."""
+
+    use: Literal["auto", "none"] = Field("auto", description="auto: the tokenizer's chat template if it has one")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to the template, as enable_thinking")
+
+
+class TrainConfig(Leaf):
+    """Optimisation."""
+
+    batch_size: PositiveInt = Field(64, description="groups a step, over all ranks")
+    epochs: PositiveFloat = Field(1.0, description="passes over the data; a fraction is allowed")
+    lr: PositiveFloat = Field(1e-6, description="peak rate; unless given, 5e-7 from 3B parameters, × 10 for LoRA")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="how the rate falls after warm-up")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps over which the rate rises from peak/n")
+    clip: PositiveFloat = Field(1.0, description="largest gradient norm")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay, times the rate")
+    optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = Field("adamw", description="adamw_8bit needs an extra")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it, else fp32")
+    weights: Literal["fp32", "bf16"] = Field("fp32", description="bf16: master weights by stochastic rounding")
+    parallel: Literal["auto", "none", "replicate", "shard"] = Field(
+        "auto", description="whether several processes hold whole copies or shards of the model"
+    )
+    path: Literal["auto", "shared", "plain"] = Field("auto", description="prompt encoded once, or one row a response")
+    checkpointing: bool = Field(False, description="recompute activations in the backward pass")
+    bin_tokens: PositiveInt | None = Field(None, description="tokens a micro-batch; default: from the memory estimate")
+    seed: int = Field(0, ge=0, description="origin of every random number")
+
+
+class LoraConfig(Leaf):
+    """Low-rank adapters."""
+
+    r: PositiveInt = Field(16, description="rank")
+    alpha: PositiveFloat = Field(32.0, description="the adapter is scaled by alpha/r")
+    targets: str | tuple[str, ...] = Field("all-linear", description="module names, or all-linear (attention and MLP)")
+    dropout: float = Field(0.0, ge=0, le=0, description="0 only: a shared prompt assumes a deterministic forward")
+
+
+class EveryConfig(Leaf):
+    """Intervals, as shares of the run."""
+
+    eval: Share = Field(0.1, description="between evaluations")
+    checkpoint: Share = Field(0.1, description="between checkpoints")
+
+
+class KeepConfig(Leaf):
+    """Which checkpoints stay."""
+
+    last: PositiveInt = Field(2, description="newest checkpoints that stay")
+    best: str | None = Field(None, description="metric whose best checkpoint becomes model/, as eval/accuracy")
+
+
+class RunConfig(Leaf):
+    """A whole run. `objective` is checked against the settings of the objective that it names."""
+
+    model: str = Field(description="directory, or hub name[@revision]")
+    data: Data = Field(description="file, folder or hub name:split, or a list of {path, split, weight}")
+    objective: Annotated[dict[str, Any], BeforeValidator(_named)] = Field(
+        {"name": "dpo"}, description="name and settings; `logratio objectives` lists them"
+    )
+    reference: str = Field("start", description="start: the model as loaded; base: LoRA's base weights; or a path")
+    eval: EvalConfig = EvalConfig()
+    rows: RowsConfig = RowsConfig()
+    tokens: TokensConfig = TokensConfig()
+    template: Annotated[TemplateConfig, BeforeValidator(lambda v: {"use": v} if isinstance(v, str) else v)] = (
+        TemplateConfig()
+    )
+    train: TrainConfig = TrainConfig()
+    lora: LoraConfig | None = None
+    every: EveryConfig = EveryConfig()
+    keep: KeepConfig = KeepConfig()
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_listed)] = Field(
+        (), description="where metrics go beside metrics.jsonl"
+    )
+    output: str | None = Field(None, description="run directory; default: runs/<date>-<model>-<objective>")
+
+    @model_validator(mode="after")
+    def _named_objective(self) -> RunConfig:
+        if "name" not in self.objective:
+            raise ValueError("objective needs a name, as {name: dpo, beta: 0.1}")
+        return self

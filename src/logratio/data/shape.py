@@ -1,0 +1,123 @@
+"""What a record holds whatever its kind: a prompt, responses, comparisons between them, and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..batch.group import Floats, Ints
+from ..records import Carried, Labelled, Origin, Pair, Prompt, Ranked, Record, Text
+from .adapt import Kind
+from .problems import NO_WINNER, Unusable
+from .spans import THOUGHTS, Chat
+from .template import Tools
+from .transcript import transcript_messages
+
+Rendering = Literal["messages", "transcript", "one user and one assistant turn", "plain text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A record without its kind.
+
+    Attributes:
+        prompt: What comes before every response.
+        responses: K texts or message lists.
+        edges: (winner, loser) indices into `responses`.
+        columns: Response columns beside `weight`, [K] each.
+        tools: Tools that the template is told of.
+        carried: Weight, margin and probability of the row.
+        origin: Where it came from.
+    """
+
+    prompt: Text
+    responses: tuple[Text, ...]
+    edges: tuple[tuple[int, int], ...]
+    columns: Mapping[str, tuple[float, ...]]
+    tools: Tools
+    carried: Carried
+    origin: Origin
+
+    def edge_array(self, kept: tuple[tuple[int, int], ...]) -> Ints:
+        """Return [C, 2] int32."""
+        return np.array(kept, dtype=np.int32).reshape(-1, 2)
+
+    def response_columns(self) -> dict[str, Floats]:
+        """Return [K] columns: `weight`, and those of the record's kind."""
+        columns = {"weight": (self.carried.weight,) * len(self.responses), **self.columns}
+        return {name: np.array(values, dtype=np.float32) for name, values in columns.items()}
+
+    def edge_columns(self, count: int) -> dict[str, Floats]:
+        """Return [C] columns: `weight`, `margin` (0 if unknown), `probability` that the winner is preferred (or 1)."""
+        carried = self.carried
+        values = {
+            "weight": carried.weight,
+            "margin": carried.margin or 0.0,
+            "probability": 1.0 if carried.probability is None else carried.probability,
+        }
+        return {name: np.full(count, value, dtype=np.float32) for name, value in values.items()}
+
+
+def shape(record: Record, kind: Kind) -> Shape:
+    """Return what a record holds that data of this kind has; every record of a kind has the same columns.
+
+    Raises:
+        Unusable: It is a comparison without a preference.
+    """
+    responses: tuple[Text, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+    columns: dict[str, tuple[float, ...]] = {}
+    if isinstance(record, Pair):
+        responses = (record.chosen, record.rejected)
+        edges = () if record.tie else ((0, 1),)
+    elif isinstance(record, Ranked):
+        responses, scores = record.responses, record.scores
+        every = range(len(scores))
+        edges = tuple((i, j) for i in every for j in every if scores[i] > scores[j])
+        columns = {"score": scores} if kind == "rankings" else {}
+    elif isinstance(record, Labelled):
+        responses = (record.response,)
+        columns = {"label": (float(record.label),)}
+    elif isinstance(record, Prompt):
+        responses = ()
+    else:
+        responses = (record.response,)
+    if len(responses) > 1 and not edges:
+        raise Unusable(NO_WINNER)
+    return Shape(record.prompt, responses, edges, columns, record.tools, record.carried, record.origin)
+
+
+def as_chat(prompt: Text, responses: tuple[Text, ...]) -> tuple[Rendering, Chat, tuple[Chat, ...]]:
+    """Return a row as messages, and how it became them.
+
+    Transcripts become their turns; another string is one user turn, and a response string one assistant turn. Text
+    without a prompt stays as it is: there is nobody whom it answers.
+    """
+    how: Rendering = "messages"
+    if isinstance(prompt, str) and all(isinstance(response, str) for response in responses):
+        parsed = [transcript_messages(prompt, str(response)) for response in responses or ("",)]
+        dialogues = [turns for turns in parsed if turns is not None]
+        if len(dialogues) == len(parsed):
+            return "transcript", dialogues[0][0], tuple(turns for _, turns in dialogues[: len(responses)])
+        how = "one user and one assistant turn" if prompt.strip() else "plain text"
+    chat = (({"role": "user", "content": prompt},) if prompt.strip() else ()) if isinstance(prompt, str) else prompt
+    return how, chat, tuple(_turns(response) for response in responses)
+
+
+def _turns(response: Text) -> Chat:
+    return ({"role": "assistant", "content": response},) if isinstance(response, str) else response
+
+
+def holds_thought(record: Record) -> bool:
+    """Return whether a response of the record holds a think block, in its text or beside it."""
+    if isinstance(record, Prompt):
+        return False
+    if isinstance(record, Pair):
+        responses: tuple[Text, ...] = (record.chosen, record.rejected)
+    else:
+        responses = record.responses if isinstance(record, Ranked) else (record.response,)
+    turns = [turn for response in responses for turn in _turns(response)]
+    return any("<think>" in (turn.get("content") or "") or any(map(turn.get, THOUGHTS)) for turn in turns)

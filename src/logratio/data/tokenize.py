@@ -1,0 +1,319 @@
+"""Records → tokens: one prompt, the responses that follow it, and which of their tokens carry loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..batch.group import Bools, Floats, Ints
+from ..config import LossOn
+from ..errors import ModelError, TemplateError
+from ..records import Origin, Prompt, Record
+from .adapt import Kind
+from .problems import EMPTY, IDENTICAL, Unusable
+from .shape import Shape, as_chat, shape
+from .spans import Draft, Span, draft_chat
+from .template import ChatTemplate, Tokenizer, require_eos, wants_bos
+
+_PART = 1024  # records to one call of the tokenizer: enough to keep its threads busy, little enough to hold
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A tokenised record.
+
+    Attributes:
+        at: Index in the records that were passed.
+        prompt: [P] token ids.
+        responses: K arrays of token ids, each [L_k], L_k ≥ 1.
+        loss: K boolean arrays [L_k]; True where the token carries loss, which holds for one that has a predecessor.
+        edges: [C, 2] indices (winner, loser).
+        response: Named [K] columns.
+        edge: Named [C] columns.
+        origin: Where the record came from.
+    """
+
+    at: int
+    prompt: Ints
+    responses: tuple[Ints, ...]
+    loss: tuple[Bools, ...]
+    edges: Ints
+    response: dict[str, Floats]
+    edge: dict[str, Floats]
+    origin: Origin
+
+
+@dataclass
+class TokenTally:
+    """What tokenising met, summed over rows.
+
+    Attributes:
+        counts: Name → rows, as "merged" (a boundary at which the joint tokens are not the prompt's own).
+        rendered: How rows became text → rows.
+        dropped: Reason → rows that cannot be learned from.
+        examples: Name → the first few texts that show it.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rendered: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def show(self, name: str, text: str) -> None:
+        """Count one case, and keep its text if it is among the first three."""
+        self.counts[name] += 1
+        self.examples[name] = (self.examples.get(name, []) + [text])[:3]
+
+    def plain(self) -> dict[str, Any]:
+        """Return its content as JSON-able values."""
+        return {name: dict(getattr(self, name)) for name in ("counts", "rendered", "dropped", "examples")}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> TokenTally:
+        """Return the tally that `plain` gave."""
+        counters = {name: Counter(values[name]) for name in ("counts", "rendered", "dropped")}
+        return cls(**counters, examples=dict(values["examples"]))
+
+    def add(self, other: TokenTally) -> None:
+        """Add another tally to this one."""
+        self.counts += other.counts
+        self.rendered += other.rendered
+        self.dropped += other.dropped
+        for name, texts in other.examples.items():
+            self.examples[name] = (self.examples.get(name, []) + texts)[:3]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    at: int
+    shape: Shape
+    draft: Draft
+    chat: bool
+
+
+class Encoder:
+    """Turns records into rows of tokens, a batch at a time, each text once."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        template: ChatTemplate | None,
+        kind: Kind,
+        loss_on: LossOn = "response",
+        skip_bad_rows: bool = False,
+    ) -> None:
+        """Read what the tokenizer wants at the two ends of a text.
+
+        Args:
+            tokenizer: A transformers tokenizer backed by the tokenizers library.
+            template: Its chat template; None treats text as plain, and refuses messages.
+            kind: What the records are.
+            loss_on: Which assistant turns of a chat carry loss.
+            skip_bad_rows: Whether a row that the template cannot render is dropped, not an error.
+
+        Raises:
+            ModelError: The tokenizer has no EOS token, or is not backed by the tokenizers library.
+        """
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise ModelError(
+                f"{type(tokenizer).__name__} is not backed by the tokenizers library, which exact token offsets need: "
+                "convert it, and save it with a tokenizer.json."
+            )
+        self._backend = tokenizer.backend_tokenizer
+        self._template = template
+        self._kind = kind
+        self._loss_on = loss_on
+        self._skip = skip_bad_rows
+        self._eos = require_eos(tokenizer)
+        self._special = set(tokenizer.all_special_ids)
+        self.bos = tokenizer.bos_token_id if wants_bos(tokenizer) else None
+
+    def rows(self, records: Sequence[Record], tally: TokenTally) -> list[TokenRow]:
+        """Return the rows of `records` in order; what cannot be learned from is dropped and counted in `tally`.
+
+        Raises:
+            TemplateError: A chat cannot be rendered, or its prompt is no prefix of the whole; names file and row.
+        """
+        parts = (
+            self._part(records, range(at, min(at + _PART, len(records))), tally) for at in range(0, len(records), _PART)
+        )
+        return [row for part in parts for row in part]
+
+    def prompts(self, prompts: Sequence[Prompt]) -> list[Ints]:
+        """Return the token ids [P] of prompts alone, exactly those that training puts before a response."""
+        texts = [self._prompt_text(prompt) for prompt in prompts]
+        ids = {text: encoding.ids for text, encoding in self._encode(texts).items()}
+        return [_ints(self._begun(ids[text])) for text in texts]
+
+    def _prompt_text(self, prompt: Prompt) -> str:
+        how, chat, _ = as_chat(prompt.prompt, ())
+        if isinstance(prompt.prompt, str) and (self._template is None or how == "plain text"):
+            return prompt.prompt
+        return self._required(prompt.origin).render(chat, tools=prompt.tools, generation=True)
+
+    def _part(self, records: Sequence[Record], part: range, tally: TokenTally) -> list[TokenRow]:
+        jobs = [job for at in part if (job := self._job(at, records[at], tally))]
+        drafts = [job.draft for job in jobs]
+        joint = self._encode(text for draft in drafts for text in (draft.prompt, *draft.wholes))
+        ids = {text: encoding.ids for text, encoding in joint.items()}
+        alone = self._encode(
+            whole[len(draft.prompt) :]
+            for draft in drafts
+            for whole in draft.wholes
+            if not _begins(ids[whole], ids[draft.prompt])
+        )
+        rows = []
+        for job in jobs:
+            try:
+                rows.append(self._row(job, ids, joint, alone, tally))
+            except Unusable as reason:
+                tally.dropped[str(reason)] += 1
+        return rows
+
+    def _job(self, at: int, record: Record, tally: TokenTally) -> _Job | None:
+        try:
+            form = shape(record, self._kind)
+            draft, chat, how = self._draft(form)
+        except Unusable as reason:
+            tally.dropped[str(reason)] += 1
+            return None
+        except TemplateError as error:
+            if self._template is None:  # no fault of this row: none with messages can be rendered
+                raise
+            if not self._skip:
+                raise TemplateError(f"{record.origin}: {error}") from error
+            tally.show("unrendered", f"{record.origin}: {error}")
+            tally.dropped["not renderable by the template"] += 1
+            return None
+        tally.rendered[how] += 1
+        tally.counts["early"] += draft.early
+        if draft.swallowed is not None:
+            tally.show("swallowed", f"{record.origin}: {draft.swallowed}")
+        return _Job(at, form, draft, chat)
+
+    def _draft(self, form: Shape) -> tuple[Draft, bool, str]:
+        """Return the texts of a row, whether they are a chat, and how it became one."""
+        texts = [text for text in (form.prompt, *form.responses) if isinstance(text, str)]
+        strings = len(texts) == 1 + len(form.responses)
+        if strings and self._template is None:
+            return _plain(texts), False, "plain text"
+        how, prompt, responses = as_chat(form.prompt, form.responses)
+        if strings and how == "plain text":
+            return _plain(texts), False, how
+        template = self._required(form.origin)
+        return draft_chat(template, prompt, responses, tools=form.tools, loss_on=self._loss_on), True, how
+
+    def _required(self, origin: Origin) -> ChatTemplate:
+        if self._template is None:
+            raise TemplateError(
+                f"{origin} holds messages, and no chat template is in use, so their text is undefined: take a model "
+                "whose tokenizer has one (template.use=auto), or bring prompts and responses as strings."
+            )
+        return self._template
+
+    def _row(
+        self, job: _Job, ids: dict[str, list[int]], joint: dict[str, Any], alone: dict[str, Any], tally: TokenTally
+    ) -> TokenRow:
+        draft, form = job.draft, job.shape
+        before = ids[draft.prompt]
+        responses, masks = [], []
+        for whole, turns in zip(draft.wholes, draft.turns, strict=True):
+            if _begins(ids[whole], before):
+                encoding, skip, shift = joint[whole], len(before), 0
+                tokens = ids[whole][skip:]
+            else:
+                encoding, skip, shift = alone[whole[len(draft.prompt) :]], 0, len(draft.prompt)
+                tokens = encoding.ids
+                tally.show("merged", f"{form.origin}: …{whole[max(0, shift - 12) : shift]!r} + {whole[shift:][:12]!r}")
+            starts = None if turns is None else [begin + shift for begin, _ in encoding.offsets[skip:]]
+            response, mask = self._response(tokens, starts, turns, job.chat)
+            responses.append(response)
+            masks.append(mask)
+        edges = tuple(edge for edge in form.edges if responses[edge[0]] != responses[edge[1]])
+        if form.edges and not edges:
+            raise Unusable(IDENTICAL)
+        return TokenRow(
+            at=job.at,
+            prompt=_ints(self._begun(before)),
+            responses=tuple(map(_ints, responses)),
+            loss=tuple(masks),
+            edges=form.edge_array(edges),
+            response=form.response_columns(),
+            edge=form.edge_columns(len(edges)),
+            origin=form.origin,
+        )
+
+    def _response(
+        self, tokens: list[int], starts: list[int] | None, turns: tuple[Span, ...] | None, chat: bool
+    ) -> tuple[list[int], Bools]:
+        """Return a response that ends with exactly one end token, and its loss mask."""
+        if not chat:
+            while tokens and tokens[0] == self.bos:
+                tokens = tokens[1:]
+        if starts is None or turns is None:
+            response = self._ended(tokens, 0, chat)
+            if len(response) == 1:
+                raise Unusable(EMPTY)
+            return response, np.ones(len(response), dtype=np.bool_)
+        begins = np.array(starts)
+        last = int(np.searchsorted(begins, turns[-1][0]))
+        response = self._ended(tokens, last, chat)
+        mask = np.zeros(len(response), dtype=np.bool_)
+        for begin, end in turns[:-1]:
+            first, stop = np.searchsorted(begins, (begin, end))
+            mask[first : first + self._length(tokens[first:stop])] = True
+        mask[last:] = True
+        return response, mask
+
+    def _length(self, turn: list[int]) -> int:
+        """Return how many of an earlier turn's tokens are the assistant's: up to its end-of-turn token."""
+        end = self._last(turn, 0)
+        return len(turn) if end is None else end + 1
+
+    def _last(self, tokens: list[int], begin: int) -> int | None:
+        """Return where the last turn's end token is: the template's, or else the last special token."""
+        end = self._template.end_of_turn if self._template else None
+        backwards = range(len(tokens) - 1, begin - 1, -1)
+        found = next((at for at in backwards if tokens[at] == end), None)
+        return found if found is not None else next((at for at in backwards if tokens[at] in self._special), None)
+
+    def _ended(self, tokens: list[int], begin: int, chat: bool) -> list[int]:
+        """Cut what follows the last turn's end token, and leave one such token; plain text ends with EOS."""
+        at = self._last(tokens, begin) if chat else None
+        end = self._eos if at is None else tokens[at]
+        body = tokens[:at]
+        while len(body) > begin and body[-1] in (end, self._eos):
+            body = body[:-1]
+        return [*body, end]
+
+    def _begun(self, prompt: list[int]) -> list[int]:
+        """Return a prompt that begins with exactly one BOS if the tokenizer wants one."""
+        if self.bos is None:
+            return prompt
+        first = next((at for at, token in enumerate(prompt) if token != self.bos), len(prompt))
+        return [self.bos, *prompt[first:]]
+
+    def _encode(self, texts: Iterable[str]) -> dict[str, Any]:
+        """Encode each distinct text once, without special tokens, as one batch."""
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, self._backend.encode_batch(distinct, add_special_tokens=False), strict=True))
+
+
+def _plain(texts: Sequence[str]) -> Draft:
+    prompt, *responses = texts
+    return Draft(prompt, tuple(prompt + response for response in responses), (None,) * len(responses))
+
+
+def _begins(whole: list[int], before: list[int]) -> bool:
+    return whole[: len(before)] == before
+
+
+def _ints(ids: list[int]) -> Ints:
+    return np.array(ids, dtype=np.int32)

@@ -1,0 +1,149 @@
+"""`evaluate`: one model, one data set, one reference → numbers with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..batch.packed import pack
+from ..data.adapt import Kind
+from ..logps.policy import Policy, choose_path
+from ..maths.intervals import Measure
+from ..models.load import Loaded
+from ..objectives import load as load_objective
+from .kl import kl_measures, sample_groups, sample_measures
+from .pairs import Rule, length_baseline, pair_measures, text_measures
+from .responses import response_measures
+from .retain import retain_measures
+from .subject import Subject, compare, subject_of
+from .texts import Texts, Values, Wanted
+
+
+def evaluate(
+    run_or_model: Any,
+    *,
+    data: Any,
+    tokenizer: Any = None,
+    reference: Any = None,
+    retain: Any = None,
+    kind: Kind | None = None,
+    beta: float | None = None,
+    samples: int = 128,
+    max_new_tokens: int = 128,
+    seed: int = 0,
+    bin_tokens: int = 1 << 13,
+) -> dict[str, Any]:
+    """Measure a model on data that it should not have seen.
+
+    The numbers do not depend on `bin_tokens`, beyond rounding.
+
+    Args:
+        run_or_model: A run directory, a model's folder or hub name, or a loaded model.
+        data: File, folder, hub name, a list of these, or an iterable of dicts.
+        tokenizer: For a model in memory.
+        reference: "start" or "base" of a run, a folder or hub name, or a loaded model; default the run's own, else
+            the weights under an adapter. Without one, what is measured against a reference is null.
+        retain: Texts on which loss per token is compared before (reference) and after.
+        kind: What the data holds; default what the run learned from, else pairs.
+        beta: Scales the margin; default the run's β, else 0.1.
+        samples: Prompts to which the policy draws a response; 0 leaves out KL and what samples look like.
+        max_new_tokens: Length limit of those responses.
+        seed: Of prompts and responses.
+        bin_tokens: Tokens a forward pass may hold.
+
+    Returns:
+        JSON-able: measures by name, each {mean, low, high, n, se}, and `about`: model, reference, data and settings.
+
+    Raises:
+        LogratioError: What is asked for is missing or contradictory; one sentence each.
+    """
+    subject = subject_of(run_or_model, tokenizer)
+    kind, scale = kind or _kind(subject), beta if beta is not None else _beta(subject)
+    wanted = Wanted(data, kind, retain, samples, max_new_tokens, seed)
+    first, before, against = compare(
+        subject,
+        reference,
+        lambda own, policy: _policy_pass(subject, wanted, own, policy, bin_tokens),
+        lambda seen, other, policy: _reference_pass(seen, policy, bin_tokens),
+    )
+    measures, rule = _judged_measures(kind, first.texts, first.values, before, scale)
+    measures |= _other_measures(first.texts, first.values, before)
+    about = {
+        "model": subject.name,
+        "reference": against,
+        "kind": kind,
+        "beta": scale,
+        "length_rule": rule,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        **first.about(),
+    }
+    return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about}
+
+
+@dataclass(frozen=True)
+class _PolicyPass:
+    """What the policy leaves behind before it is freed."""
+
+    texts: Texts
+    values: Values
+    path: str
+    lines: list[str]
+
+    def about(self) -> dict[str, Any]:
+        """Return what was read and sampled."""
+        return {
+            "groups": len(self.texts.judged),
+            "prompts": len({group.prompt.tobytes() for group in self.texts.judged}),
+            "sampled_prompts": len(self.texts.prompts),
+            "path": self.path,
+            "rows": self.lines,
+        }
+
+
+def _policy_pass(subject: Subject, wanted: Wanted, own: Loaded, policy: Policy, bin_tokens: int) -> _PolicyPass:
+    judged, retained, lines = wanted.read(subject, own.tokenizer)
+    choose_path(policy, pack(judged[:4]))
+    texts = Texts(judged, retained, *wanted.draw(own, judged))
+    return _PolicyPass(texts, texts.score(policy, bin_tokens=bin_tokens), policy.reason, lines)
+
+
+def _reference_pass(seen: _PolicyPass, policy: Policy, bin_tokens: int) -> Values:
+    choose_path(policy, pack(seen.texts.judged[:4]))
+    return seen.texts.score(policy, bin_tokens=bin_tokens)
+
+
+def _judged_measures(
+    kind: Kind, texts: Texts, after: Values, before: Values | None, beta: float
+) -> tuple[dict[str, Measure], Rule | None]:
+    """Return the measures of the evaluation data, and the rule that its length baseline follows."""
+    reference = before.judged if before else None
+    if kind in ("demonstrations", "labels"):
+        return response_measures(texts.judged, after.judged, reference), None
+    baseline, rule = length_baseline(texts.judged)
+    measures = {
+        **pair_measures(texts.judged, after.judged, reference, beta=beta),
+        "length_baseline": baseline,
+        **text_measures(texts.judged, after.judged),
+    }
+    return measures, rule
+
+
+def _other_measures(texts: Texts, after: Values, before: Values | None) -> dict[str, Measure]:
+    """Return the measures of retained texts and of samples, as far as there are any."""
+    measures: dict[str, Measure] = {}
+    if texts.retained:
+        measures |= retain_measures(before.retained if before else None, after.retained)
+    if texts.prompts:
+        drawn = sample_groups(texts.prompts, texts.drawn)
+        measures |= kl_measures(drawn, after.sampled, before.sampled if before else None)
+        measures |= sample_measures(texts.prompts, texts.drawn)
+    return measures
+
+
+def _kind(subject: Subject) -> Kind:
+    return load_objective(subject.config.objective["name"]).data if subject.config else "pairs"
+
+
+def _beta(subject: Subject) -> float:
+    return float(subject.config.objective.get("beta", 0.1)) if subject.config else 0.1

@@ -1,0 +1,126 @@
+"""Files that are whole or absent: atomic writes, checksummed shards, and the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import LogratioError
+
+Arrays = Mapping[str, NDArray[Any]]
+_ALIGN = 64
+_CHUNK = 1 << 22
+
+
+def cache_root() -> Path:
+    """Return the folder of caches: `$LOGRATIO_CACHE`, else `logratio` in the XDG cache folder."""
+    own = os.environ.get("LOGRATIO_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "logratio"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; what is written there appears under `path` whole, or not at all.
+
+    Raises:
+        LogratioError: The folder is not writable, or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise LogratioError(
+            f"{path} could not be written ({error.strerror or error}); nothing before it is lost: "
+            "free space or choose another output folder, then resume."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinities are refused."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_hash(*parts: Any) -> str:
+    """Return a 32-digit hash of JSON-able parts and arrays, the same on every machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            body = f"{part.dtype.str}{part.shape}".encode() + np.ascontiguousarray(part).tobytes()
+        else:
+            body = json.dumps(part, sort_keys=True, ensure_ascii=True).encode()
+        digest.update(len(body).to_bytes(8, "little"))
+        digest.update(body)
+    return digest.hexdigest()[:32]
+
+
+def write_shard(path: Path, arrays: Arrays, meta: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays behind a JSON header with their checksum, atomically.
+
+    Two writers of one shard may do the work twice; they never corrupt it.
+    """
+    digest, fields, at = hashlib.sha256(), {}, 0
+    for name, array in arrays.items():
+        array = np.ascontiguousarray(array)
+        digest.update(array.tobytes())
+        fields[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "at": at}
+        at += -(-array.nbytes // _ALIGN) * _ALIGN
+    header = json.dumps({"fields": fields, "sha256": digest.hexdigest(), "meta": dict(meta or {})}).encode()
+    header += b" " * (-(len(header) + 8) % _ALIGN)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for array in arrays.values():
+            body = np.ascontiguousarray(array).tobytes()
+            file.write(body + bytes(-len(body) % _ALIGN))
+
+
+def read_shard(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Return (memory-mapped arrays, meta), or None where the shard is absent or its checksum fails.
+
+    The caller says so in a line and makes the shard again.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        mapped = np.memmap(path, dtype=np.uint8, mode="r")  # once: every mapping holds a file descriptor
+        arrays = {name: _mapped(mapped, 8 + size, field) for name, field in header["fields"].items()}
+        digest = hashlib.sha256()
+        for array in arrays.values():
+            digest.update(array.tobytes())
+        return (arrays, header["meta"]) if digest.hexdigest() == header["sha256"] else None
+    except (OSError, ValueError, KeyError, MemoryError, OverflowError):
+        return None
+
+
+def _mapped(mapped: NDArray[np.uint8], base: int, field: Mapping[str, Any]) -> NDArray[Any]:
+    dtype, shape, at = np.dtype(field["dtype"]), tuple(field["shape"]), base + field["at"]
+    array: NDArray[Any] = mapped[at : at + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape)
+    return array

@@ -1,0 +1,161 @@
+"""The model as the loop calls it: body, gather and head inside one forward."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..batch.group import Group
+from ..batch.logps import Logps
+from ..batch.needs import Needs
+from ..batch.packed import PackedBatch, pack
+from ..errors import ModelError
+from ..models import anatomy
+from . import attention
+from .attention import Layout
+from .head import head
+from .plain import plain
+
+Path = Literal["auto", "shared", "plain"]
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Largest difference in nats between the paths, of one token's log-prob, that counts as rounding. One sequence's
+log-probs differ between bins by up to 6e-5 in float32 and 0.03 in bfloat16."""
+
+
+class Policy(nn.Module):
+    """A causal language model that answers with log-probs of scored tokens.
+
+    It is what FSDP2 wraps: no weight is read outside `forward`, and the batch's layout travels as an argument.
+
+    Attributes:
+        model: The transformers (or PEFT) model.
+        reason: Why the path is what it is, one sentence to print.
+    """
+
+    def __init__(self, model: nn.Module, *, path: Path = "auto", checkpointing: bool = False) -> None:
+        """Wrap a model.
+
+        Args:
+            model: The transformers (or PEFT) model.
+            path: "shared" encodes a prompt once for all its responses, "plain" runs one response per row, "auto"
+                shares unless the architecture cannot; `choose_path` then compares both on a first batch.
+            checkpointing: Recompute activations in the backward pass.
+
+        Raises:
+            ModelError: "shared" is asked of an architecture that cannot share.
+        """
+        super().__init__()
+        anatomy.register_attention(attention.NAME, attention.attend)
+        self.model = model
+        self._original = anatomy.own_attention(model)
+        obstacle = anatomy.obstacle(model)
+        if path == "shared" and obstacle:
+            raise ModelError(f"path: shared was asked for, but {obstacle}; use path: auto or plain.")
+        if path == "plain" or obstacle:
+            self.take("plain", obstacle or "asked for")
+        else:
+            self.take("shared", "asked for" if path == "shared" else "not compared with the plain path yet")
+        if checkpointing:
+            anatomy.recompute_activations(model)
+
+    @property
+    def path(self) -> Literal["shared", "plain"]:
+        """The path that `forward` takes."""
+        return self._path
+
+    def take(self, path: Literal["shared", "plain"], reason: str) -> None:
+        """Set the path, with the reason to print."""
+        self._path: Literal["shared", "plain"] = path
+        self.reason = reason
+        anatomy.set_attention(self.model, attention.NAME if path == "shared" else self._original)
+
+    def forward(self, batch: PackedBatch, needs: Needs) -> Logps:
+        """Return the log-probs of the batch's scored tokens.
+
+        An empty batch runs one token and returns empty log-probs that hang on the graph, so that a rank without a
+        bin still takes part in collectives.
+        """
+        device = next(self.model.parameters()).device
+        batch = (batch if batch.responses else _one_token()).to(device)
+        if self._path == "plain":
+            return plain(self.model, batch, needs)
+        return self._shared(batch, needs)
+
+    def _shared(self, batch: PackedBatch, needs: Needs) -> Logps:
+        coefficient = anatomy.router_coefficient(self.model)
+        extra: dict[str, Any] = {} if coefficient is None else {"output_router_logits": True}
+        output = anatomy.body(self.model)(
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+            attention_mask=anatomy.no_mask(batch.tokens_T.device),
+            use_cache=False,
+            packed=Layout.of(batch),
+            **extra,
+        )
+        h_RD = output.last_hidden_state[0].index_select(0, batch.source_R)
+        parts = anatomy.head_parts(self.model)
+        logp_R, extras = head(
+            h_RD,
+            parts.weight_VD.to(h_RD.dtype),
+            parts.bias_V,
+            batch.target_R,
+            scale=parts.scale,
+            softcap=parts.softcap,
+            temperature=needs.temperature,
+            extras=needs.extras,
+        )
+        auxiliary = None
+        if coefficient is not None:
+            auxiliary = coefficient * anatomy.router_loss(self.model, output.router_logits, _multiplicity(batch))
+        return Logps(logp_R, extras.get("entropy"), extras.get("square"), auxiliary)
+
+
+def choose_path(policy: Policy, batch: PackedBatch) -> str:
+    """Compare both paths on a real batch and keep the shared one if they agree; return the path.
+
+    The criterion is the largest difference of a token's log-prob, |Δ| ≤ tolerance·max(1, |log π|), with `TOLERANCE`
+    of the model's dtype. The outcome and its reason stay in `policy.path` and `policy.reason`.
+    """
+    if policy.path == "plain":
+        return policy.path
+    needs, name = Needs(), type(anatomy.unwrapped(policy.model)).__name__
+    with torch.no_grad():
+        try:
+            shared_R = policy(batch, needs).policy_R
+        except ModelError as error:
+            policy.take("plain", str(error))
+            return policy.path
+        policy.take("plain", "compared with the shared path")
+        plain_R = policy(batch, needs).policy_R
+    tolerance = TOLERANCE[next(policy.parameters()).dtype]
+    difference_R = (shared_R - plain_R).abs() / plain_R.abs().clamp(min=1.0)
+    worst = float(difference_R.max()) if len(difference_R) else 0.0
+    figures = f"on {len(plain_R)} tokens of the first batch (tolerance {tolerance:g})"
+    if worst <= tolerance:
+        policy.take("shared", f"equal to the plain path within {worst:.1e} nat {figures}")
+    else:
+        policy.take("plain", f"{name} differs by {worst:.1e} nat when prompts are shared, {figures}")
+    return policy.path
+
+
+def _one_token() -> PackedBatch:
+    """Return a batch of one token of id 0, of which nothing is scored."""
+    token = np.zeros(1, dtype=np.int32)
+    unscored = np.zeros(1, dtype=np.bool_)
+    return pack([Group(0, token[:0], (token,), (unscored,), np.zeros((0, 2), dtype=np.int32))])
+
+
+def _multiplicity(batch: PackedBatch) -> Tensor:
+    """Return how many rows of the plain path each packed token stands for: its group's K in prompts, else 1."""
+    spans = batch.spans
+    count_T = torch.ones_like(batch.tokens_T)
+    responses_G = torch.bincount(spans.group_S, minlength=len(spans.prompt_length_G))
+    for start, length, responses in zip(
+        spans.prompt_start_G.tolist(), spans.prompt_length_G.tolist(), responses_G.tolist(), strict=True
+    ):
+        count_T[start : start + length] = responses
+    return count_T

@@ -1,0 +1,171 @@
+"""The reference's log-probs: computed once in whole blocks, kept on disk by content, shared between runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..batch.group import Floats, Group
+from ..batch.needs import Needs
+from ..batch.packed import pack
+from ..batch.plan import plan
+from ..errors import LogratioError, NonFiniteError
+from ..files import cache_root, content_hash, read_shard, write_shard
+
+BLOCK = 1024
+"""Groups a block, in data order. A block is on disk whole or not at all, so log-probs never depend on interruptions."""
+
+PLAIN = Needs()
+
+NUMERICS = 1
+"""Raised whenever a change of code changes log-probs, so that older entries are not mistaken for new ones."""
+
+
+def score(
+    policy: nn.Module, groups: Sequence[Group], *, bin_tokens: int, needs: Needs = PLAIN, least_bins: int = 0
+) -> list[Floats]:
+    """Return each group's scored log-probs, float32 nats, responses in order, without gradient.
+
+    Args:
+        policy: A `Policy`.
+        groups: What to score.
+        bin_tokens: Tokens a bin may hold.
+        needs: Its temperature applies.
+        least_bins: Run at least so many forward passes (empty ones at the end), where ranks must keep in step.
+    """
+    (bins,) = plan([group.tokens for group in groups], world=1, budget=bin_tokens)
+    out: list[Floats] = [np.zeros(0, np.float32)] * len(groups)
+    with torch.no_grad():
+        for members in bins + [[]] * (least_bins - len(bins)):
+            own = [groups[i] for i in members]
+            logp_R = policy(pack(own), needs).policy_R.float().cpu().numpy()
+            ends = np.cumsum([group.scored for group in own])
+            for i, part in zip(members, np.split(logp_R, ends[:-1]) if members else [], strict=True):
+                out[i] = part
+    return out
+
+
+def require_finite(groups: Sequence[Group], values: Sequence[Floats], what: str) -> None:
+    """Check log-probs of groups.
+
+    Raises:
+        NonFiniteError: Some are NaN or infinite; names `what` and the data rows.
+    """
+    rows = [group.row for group, value in zip(groups, values, strict=True) if not np.isfinite(value).all()]
+    if rows:
+        raise NonFiniteError(
+            f"{what} log-prob is not finite, data rows {rows[:20]}: the model's weights are not, or they overflow; "
+            "lower train.lr, under bf16 use train.precision fp32, or check the model that the run starts from."
+        )
+
+
+@dataclass(frozen=True)
+class ReferenceValues(Sequence[Floats]):
+    """Log-probs of a data set, group by group, read from memory-mapped blocks."""
+
+    blocks: Sequence[tuple[Floats, NDArray[np.int64]]]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        logp, ends = self.blocks[index // BLOCK]
+        at = index % BLOCK
+        return np.array(logp[ends[at - 1] if at else 0 : ends[at]])
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """Per-token reference log-probs on disk.
+
+    Attributes:
+        identity: Hash of the weights, config, adapter, dtype, path and temperature that produced them.
+        folder: Where the blocks lie.
+    """
+
+    identity: str
+    folder: Path
+
+    @classmethod
+    def open(cls, **identity: object) -> ReferenceCache:
+        """Return the cache of the distribution that `identity` describes; any JSON-able parts."""
+        key = content_hash({"numerics": NUMERICS, **identity})
+        return cls(key, cache_root() / "reference" / key)
+
+    def block_path(self, groups: Sequence[Group]) -> Path:
+        """Return the file of a block: named by the content of its tokens and masks."""
+        parts = [part for group in groups for part in (group.prompt, *group.responses, *group.loss)]
+        return self.folder / f"{content_hash(*parts)}.shard"
+
+    def clear(self) -> None:
+        """Remove every block of this reference."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fill(
+        self,
+        policy: nn.Module,
+        groups: Sequence[Group],
+        *,
+        bin_tokens: int,
+        ranks: tuple[int, int] = (0, 1),
+        barrier: Callable[[], None] = lambda: None,
+        on_block: Callable[[int, int], None] = lambda done, of: None,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> ReferenceValues:
+        """Return log-probs of all groups, computing the blocks that are not on disk.
+
+        Ranks take missing blocks in turn and keep in step, so that sharded weights can be gathered by all of them.
+
+        Args:
+            policy: A `Policy` in the reference's state.
+            groups: The data set, in its own order.
+            bin_tokens: Tokens a bin may hold.
+            ranks: This process's rank and their number.
+            barrier: Waits for all ranks.
+            on_block: Told (blocks done, blocks in all) before the first and after each; may raise to stop in between.
+            warn: Told which block was damaged, a sentence.
+
+        Raises:
+            NonFiniteError: The model yields log-probs that are NaN or infinite; its block is not kept.
+        """
+        rank, world = ranks
+        paths = [self.block_path(_block(groups, at)) for at in range(0, len(groups), BLOCK)]
+        missing = [i for i, path in enumerate(paths) if read_shard(path) is None]
+        for i in missing:
+            if paths[i].exists():
+                warn(f"{paths[i]} is damaged (its checksum fails); its log-probs are computed again.")
+        barrier()  # every rank has looked before any rank writes, so all agree on what is missing
+        on_block(len(paths) - len(missing), len(paths))
+        for turn in range(0, len(missing), world):
+            together = missing[turn : turn + world]
+            blocks = [_block(groups, i * BLOCK) for i in together]
+            most = max(len(plan([group.tokens for group in block], world=1, budget=bin_tokens)[0]) for block in blocks)
+            mine = blocks[rank] if rank < len(blocks) else []
+            values = score(policy, mine, bin_tokens=bin_tokens, least_bins=most)
+            require_finite(mine, values, "reference pass: reference")
+            if mine:
+                ends = np.cumsum([len(value) for value in values])
+                write_shard(paths[together[rank]], {"logp": np.concatenate(values), "ends": ends})
+            barrier()
+            on_block(len(paths) - len(missing) + min(turn + world, len(missing)), len(paths))
+        return ReferenceValues([_read(path) for path in paths], len(groups))
+
+
+def _block(groups: Sequence[Group], at: int) -> list[Group]:
+    return [groups[i] for i in range(at, min(at + BLOCK, len(groups)))]
+
+
+def _read(path: Path) -> tuple[Floats, NDArray[np.int64]]:
+    shard = read_shard(path)
+    if shard is None:
+        raise LogratioError(f"{path} was damaged or removed while in use; run the same command again to recompute it.")
+    return shard[0]["logp"], shard[0]["ends"]

@@ -1,0 +1,1 @@
+"""Pure numerics: no model, no machine, no file."""

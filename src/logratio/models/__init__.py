@@ -1,0 +1,1 @@
+"""Loading, adapting and saving models: the only importer of transformers and peft."""

@@ -1,0 +1,131 @@
+"""The model card: what was trained, from what, with which objective, and how it did."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..files import atomic_path
+from .save import PROVENANCE
+
+Json = Mapping[str, Any]
+
+
+def write_card(run: Path, folder: Path | None = None) -> Path:
+    """Write the card of a run's `model/`, or of the model in `folder` that was exported from it; return its path.
+
+    Raises:
+        LogratioError: The file cannot be written.
+    """
+    folder = folder or run / "model"
+    text = card(
+        manifest=_json(run / "manifest.json"),
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        evaluation=_json(run / "evaluation.json"),
+        provenance=_json(folder / PROVENANCE),
+    )
+    target = folder / "README.md"
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return target
+
+
+def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) -> str:
+    """Return a model card in Markdown, with the front matter that model hubs read.
+
+    Args:
+        manifest: A run's `manifest.json`.
+        config: Its resolved recipe.
+        evaluation: Metric → {mean, low, high, n}; a null mean was not measured.
+        provenance: `provenance.json` of the saved weights.
+    """
+    objective, base = manifest["objective"], provenance["base"]
+    adapter = provenance["kind"] == "adapter"
+    front = {
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        **({} if Path(base["name"]).is_absolute() else {"base_model": base["name"]}),
+        "tags": ["logratio", objective["name"]],
+    }
+    settings = {key: value for key, value in config["objective"].items() if key != "name"}
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False).strip()}\n---",
+        f"# {_inline(Path(base['name']).name)}, {_inline(objective['name'])}",
+        _opening(manifest, base, adapter),
+        "## Training",
+        _facts(
+            {
+                "Data": ", ".join(_part(part) for part in config["data"]),
+                "Rows": "; ".join(manifest.get("rows", ())),
+                "Data's hash": manifest.get("data", {}).get("fingerprint"),
+                "Chat template's hash": manifest.get("template_hash"),
+                "Objective": objective["name"],
+                "Loss": objective["formula"],
+                "Source": objective["source"],
+                "Settings": ", ".join(f"{key} = {value}" for key, value in settings.items()),
+                "Reference": (manifest.get("reference") or {}).get("description") or "none",
+                "Reference's identity": (manifest.get("reference") or {}).get("identity"),
+                "Learning rate": f"{config['train']['lr']} ({manifest['lr_source']})",
+                "Weights": manifest.get("weights"),
+                "Versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
+            }
+        ),
+        "## Evaluation",
+        _table(evaluation),
+        "Accuracy says that the policy tells the annotators' choice from the other answer on prompts held out from "
+        "the same data. It does not say that people prefer what the policy writes, nor how it does on other prompts.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(manifest: Json, base: Json, adapter: bool) -> str:
+    name = f"`{base['name']}`" + (f" at revision `{base['revision']}`" if base["revision"] else "")
+    if base["fingerprint"]:
+        name += f" (hash of its weights `{base['fingerprint']}`)"
+    if not adapter:
+        return f"Trained with logratio from {name}."
+    return (
+        f"A low-rank adapter, trained with logratio on {name}.\n\n"
+        "To use it, load this folder with `AutoModelForCausalLM.from_pretrained` (PEFT installed), which loads the "
+        "base and puts the adapter on it. To merge, run `logratio export` with `--merge`: it checks that the base is "
+        "the one named here, adds s·B·A to each adapted weight W in float32, puts modules that were trained whole in "
+        "place of the base's, unties a tied head that has changed, and writes the result in the base's dtype."
+    )
+
+
+def _part(part: Any) -> str:
+    return str(part["path"]) + (f" × {part['weight']:g}" if part.get("weight", 1) != 1 else "")
+
+
+def _facts(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {_inline(value)}" for name, value in values.items() if value)
+
+
+def _table(evaluation: Json) -> str:
+    rows = [(name, value) for name, value in evaluation.items() if isinstance(value, Mapping)]
+    measured = [(name, value) for name, value in rows if value.get("mean") is not None]
+    if not measured:
+        return "Nothing was measured on held-out data."
+    lines = ["| metric | mean | 95 % interval | n |", "| --- | ---: | ---: | ---: |"]
+    for name, value in measured:
+        known = value.get("low") is not None and value.get("high") is not None
+        ends = f"{value['low']:.4g} to {value['high']:.4g}" if known else "unknown"
+        lines.append(f"| {_inline(name)} | {value['mean']:.4g} | {ends} | {value.get('n', 'unknown')} |")
+    return "\n".join(lines)
+
+
+def _inline(value: Any) -> str:
+    """Return a value as one line of Markdown in which nothing of it acts as markup."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    for mark in "\\`*_[]|":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

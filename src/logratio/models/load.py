@@ -1,0 +1,266 @@
+"""A name or folder → model and tokenizer, with dropout off and a fingerprint of the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import LoraConfig
+from ..errors import ModelError
+from . import adapters, fingerprint
+from .quiet import no_bars
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready for training or scoring.
+
+    Attributes:
+        model: The transformers model, or the PEFT model around it.
+        tokenizer: Its tokenizer.
+        name: What was asked for, `NAME[@revision]` or a folder.
+        dtype: Dtype of the source's weights, in which the result is saved.
+        fingerprint: Hash of weights and config (of base and adapter); the same weights give the same.
+        adapter: "none", "fresh" (made here) or "loaded" (the source is an adapter).
+        base: Name of the model under the adapter; without one, `name`.
+        dropouts: Dropouts that were set to 0, as name → what it was.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    dtype: torch.dtype
+    fingerprint: str
+    adapter: adapters.Kind = "none"
+    base: str = ""
+    dropouts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, a tied one counted once, an adapter's frozen copy not at all."""
+        return sum(p.numel() for n, p in self.model.named_parameters() if f".{adapters.REFERENCE}." not in n)
+
+    @property
+    def trainable(self) -> int:
+        """Number of weights in training."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split `NAME@revision` into name and revision; a folder is taken as it is."""
+    if Path(name).exists() or "@" not in name:
+        return name, None
+    source, revision = name.rsplit("@", 1)
+    return source, revision
+
+
+def load_tokenizer(name: str) -> Any:
+    """Return the tokenizer of a folder or hub name `NAME[@revision]`.
+
+    Raises:
+        ModelError: There is none, or it has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    source, revision = split_revision(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable("tokenizer", name, error) from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f'the tokenizer of "{name}" has no end-of-sequence token, so a response could never end; '
+            "set eos_token in its tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def load_model(
+    name: str, *, dtype: torch.dtype = torch.float32, lora: LoraConfig | None = None, seed: int = 0
+) -> Loaded:
+    """Load a causal language model; with `lora`, put a fresh adapter on it.
+
+    A folder or name that holds a PEFT adapter loads its base and the adapter, trainable, with a frozen copy of the
+    adapter beside it as the reference. Only safetensors are read, and no code from the source is run. Every dropout
+    is set to 0, because a shared prompt assumes a deterministic forward. Trainable weights are float32, or wider
+    where `dtype` is.
+
+    Args:
+        name: Folder, or hub name `NAME[@revision]`.
+        dtype: Dtype of frozen weights.
+        lora: Adapter to create, or None.
+        seed: Seed of a fresh adapter's weights.
+
+    Raises:
+        ModelError: Missing, not in safetensors, multimodal, encoder-decoder, or an adapter asked for twice.
+    """
+    adapter = _stored(name, "adapter_config.json")
+    base = name
+    if adapter is not None:
+        stored = json.loads(adapter.read_text(encoding="utf-8"))
+        base = "@".join(filter(None, (stored["base_model_name_or_path"], stored.get("revision"))))
+        if lora is not None:
+            raise ModelError(
+                f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
+                "or merge it into its base first with: logratio export --merge."
+            )
+    model, source_dtype = _causal(base, dtype)
+    folders = [_folder(base)]
+    kind: adapters.Kind = "none"
+    if adapter is not None:
+        model, kind = adapters.attach(model, adapter.parent), "loaded"
+        folders.append(adapter.parent)
+    elif lora is not None:
+        model, kind = adapters.create(model, lora, seed), "fresh"
+    _widen(model, torch.float64 if dtype == torch.float64 else torch.float32)
+    return Loaded(
+        model=model,
+        tokenizer=load_tokenizer(name if _stored(name, "tokenizer_config.json") else base),
+        name=name,
+        dtype=source_dtype,
+        fingerprint=fingerprint.of_folders(folders),
+        adapter=kind,
+        base=base,
+        dropouts=switch_off_dropout(model),
+    )
+
+
+def loaded(model: Any, tokenizer: Any, name: str = "in memory") -> Loaded:
+    """Describe a model that is in memory already; its fingerprint is that of its weights.
+
+    A PEFT model counts as a loaded adapter: a frozen copy of it is put beside it as the reference.
+    """
+    print_of_weights = fingerprint.of_weights(model)
+    kind: adapters.Kind = "none"
+    if adapters.is_peft(model):
+        kind = "loaded"
+        adapters.hold(model)
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        dtype=next(model.parameters()).dtype,
+        fingerprint=print_of_weights,
+        adapter=kind,
+        base=name,
+        dropouts=switch_off_dropout(model),
+    )
+
+
+def switch_off_dropout(model: nn.Module) -> dict[str, float]:
+    """Set every dropout and router jitter to 0; return what was changed, as name → what it was.
+
+    Covers dropout layers and the numbers that attention modules and configs keep under such names. A layer stands
+    for all layers of its kind: numbers in module names are written `*`.
+    """
+    changed: dict[str, float] = {}
+    for path, module in model.named_modules():
+        generic = ".".join("*" if part.isdigit() else part for part in path.split("."))
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p:
+            changed[generic], module.p = module.p, 0.0
+        owners = [(generic, module)] + ([("config", module.config)] if hasattr(module, "config") else [])
+        for prefix, owner in owners:
+            for name, value in list(vars(owner).items()):
+                if ("drop" in name or "jitter" in name) and isinstance(value, float) and value:
+                    changed[f"{prefix}.{name}".lstrip(".")] = value
+                    setattr(owner, name, 0.0)
+    return changed
+
+
+def _widen(model: nn.Module, dtype: torch.dtype) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def _causal(name: str, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
+    """Load the model proper; return it with its source's dtype."""
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    no_bars()
+    source, revision = split_revision(name)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        _refuse(name, config)
+        source_dtype = config.dtype or torch.float32
+        with _no_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable("model", name, error) from error
+    return model, source_dtype
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers' progress bars out of the run's own lines."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _refuse(name: str, config: Any) -> None:
+    kind = config.model_type
+    if any(hasattr(config, part) for part in ("vision_config", "audio_config", "image_token_id", "audio_token_id")):
+        raise ModelError(
+            f'"{name}" is a multimodal model ({kind}), and only text is trained here; use a text-only checkpoint.'
+        )
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f'"{name}" is an encoder-decoder ({kind}), and responses are scored by a decoder alone; '
+            "use a causal language model."
+        )
+
+
+def _unreadable(what: str, name: str, error: Exception) -> ModelError:
+    tried = f"folder {Path(name).resolve()}" if Path(name).exists() else f'no folder "{name}", then the hub'
+    first = str(error).strip().split("\n")[0]
+    return ModelError(
+        f'{what} "{name}" could not be loaded (tried: {tried}; {first}); give a folder with config.json, tokenizer '
+        "and *.safetensors, or a hub name NAME[@revision]; pickled weights and remote code are never loaded."
+    )
+
+
+def _stored(name: str, file: str) -> Path | None:
+    """Return a file of a folder or hub name, or None where it has none."""
+    from transformers.utils import cached_file
+
+    source, revision = split_revision(name)
+    if Path(source).is_dir():
+        path = Path(source) / file
+        return path if path.is_file() else None
+    try:
+        found = cached_file(
+            source,
+            file,
+            revision=revision,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, ValueError) as error:  # a path that does not exist is no hub name either
+        raise _unreadable("model", name, error) from error
+    return None if found is None else Path(found)
+
+
+def _folder(name: str) -> Path:
+    """Return the folder in which a model's files lie, the hub's cache included."""
+    config = _stored(name, "config.json")
+    if config is None:
+        raise ModelError(f'"{name}" has no config.json; give a folder or hub name that holds a whole model.')
+    return config.parent

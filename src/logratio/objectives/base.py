@@ -1,0 +1,66 @@
+"""What an objective is to the loop: settings, needs, terms, and two pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..batch.logps import Logps
+from ..batch.needs import Needs
+from ..batch.packed import PackedBatch
+from ..config import Leaf
+from .metrics import Metric
+
+Unit = Literal["token", "response", "edge", "group"]
+Data = Literal["demonstrations", "pairs", "labels", "rankings"]
+
+
+class Settings(Leaf):
+    """Base of an objective's own settings."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of the loss: c · Σᵢ wᵢ ℓᵢ / Σᵢ wᵢ over the items of one unit in the whole step.
+
+    Attributes:
+        unit: What i counts.
+        coefficient: c.
+    """
+
+    unit: Unit
+    coefficient: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A registered objective. Its functions are pure: they read floats and columns, and return one value per item.
+
+    Attributes:
+        summary: One line for the table of objectives.
+        formula: The loss with its reduction, one line, printed when a run opens.
+        source: Paper and equation.
+        data: Kind of records it learns from.
+        settings: Its settings' type.
+        terms: Settings → the terms of its loss.
+        losses: (log-probs, batch, settings) → one value per item and term.
+        metrics: (log-probs, batch, settings) → per-item values by name; formulas in `metrics.TABLE`.
+        needs: Settings → what it reads.
+        scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
+        suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
+    """
+
+    summary: str
+    formula: str
+    source: str
+    data: Data
+    settings: type[Settings]
+    terms: Callable[[Any], Mapping[str, Term]]
+    losses: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]]
+    metrics: Callable[[Logps, PackedBatch, Any], Mapping[str, Metric]]
+    needs: Callable[[Any], Needs] = lambda settings: Needs()
+    scope: Literal["item", "step"] = "item"
+    suggests: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""Metrics that objectives share: per-item values, reduced by the loop as (Σ w·v, Σ w)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .views import PairLogps
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Per-item values and the weight of each in the mean.
+
+    Attributes:
+        value: One number an item.
+        unit: What an item is; "step" for a number of the whole step.
+        weight: ≥ 0, one an item; None counts each item once.
+    """
+
+    value: Tensor
+    unit: Literal["token", "response", "edge", "group", "step"]
+    weight: Tensor | None = None
+
+    def total(self) -> tuple[Tensor, Tensor]:
+        """Return (Σ w·v, Σ w) as float64 scalars, so that bins and ranks add up exactly."""
+        value = self.value.detach().double()
+        weight = torch.ones_like(value) if self.weight is None else self.weight.double()
+        return (value * weight).sum(), weight.sum()
+
+
+EQUAL = 1e-4
+"""Log-ratios this close, in nats, count as equal: one sequence's log-prob differs between bins by up to 6e-5."""
+
+TABLE: dict[str, tuple[str, str]] = {
+    "loss": ("Σ_k c_k Σ_i w_i ℓ_ki / Σ_i w_i over the step", "as the objective"),
+    "nll_per_token": ("−Σ log π(y_t) / Σ 1 over scored tokens", "nat/token"),
+    "accuracy": (
+        f"share of pairs with chosen log-ratio above the rejected one, ½ where they differ by at most {EQUAL:g} nat",
+        "share",
+    ),
+    "margin": ("β·(chosen log-ratio − rejected log-ratio)", "nat"),
+    "logratio_chosen": ("log π(y⁺|x)/π_ref(y⁺|x), summed over the response", "nat"),
+    "logratio_rejected": ("log π(y⁻|x)/π_ref(y⁻|x), summed over the response", "nat"),
+    "logratio_chosen_per_token": ("Σ chosen log-ratios / Σ chosen tokens", "nat/token"),
+    "logratio_rejected_per_token": ("Σ rejected log-ratios / Σ rejected tokens", "nat/token"),
+    "logratio_desirable": ("log π(y|x)/π_ref(y|x) over responses labelled good", "nat"),
+    "logratio_undesirable": ("log π(y|x)/π_ref(y|x) over responses labelled bad", "nat"),
+    "baseline_raw": ("mean log π(y'|x)/π_ref(y'|x) over mismatched responses y'", "nat"),
+    "baseline": ("max(0, baseline_raw): KTO's z₀", "nat"),
+    "grad_norm": ("‖∇loss‖₂ over all trainable parameters before clipping", "1"),
+    "lr": ("learning rate of the step", "1"),
+    "rounded_away": ("share of sampled elements with a gradient whose stored weight did not change", "share"),
+    "tokens_per_s": ("packed tokens of the step / its seconds, prompts counted once", "token/s"),
+}
+"""Every training metric: its formula and its unit."""
+
+
+def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
+    """Return accuracy, margin and log-ratios of E pairs (formulas in `TABLE`)."""
+    chosen, rejected = pairs.chosen_logratio, pairs.rejected_logratio
+    difference = chosen - rejected
+    return {
+        "accuracy": Metric((torch.sign(difference) * (difference.abs() > EQUAL) + 1) / 2, "edge"),
+        "margin": Metric(beta * difference, "edge"),
+        "logratio_chosen": Metric(chosen, "edge"),
+        "logratio_rejected": Metric(rejected, "edge"),
+        "logratio_chosen_per_token": Metric(chosen / pairs.chosen_length, "edge", pairs.chosen_length),
+        "logratio_rejected_per_token": Metric(rejected / pairs.rejected_length, "edge", pairs.rejected_length),
+    }

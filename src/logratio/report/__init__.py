@@ -1,0 +1,1 @@
+"""Pages from a run's files; imports no torch."""

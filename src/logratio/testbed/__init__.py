@@ -1,0 +1,1 @@
+"""A world of synthetic reviews whose true reward is known exactly."""

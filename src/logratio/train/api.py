@@ -1,0 +1,219 @@
+"""Run a recipe: from Python with `train`, from the command line with `run`."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import RunConfig
+from ..errors import CheckpointError, LogratioError, RunError
+from ..report.page import write_report
+from . import checkpoint, distributed, trackers
+from .assemble import Assembled, assemble
+from .distributed import World
+from .events import Listener, tell
+from .finish import finish
+from .loop import fit
+from .recipe import Resolved, resolve
+from .rundir import RunDirectory
+from .setup import Inputs
+from .signals import Interrupted, stop_requests
+
+Status = Literal["finished", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left.
+
+    Attributes:
+        directory: The run directory.
+        status: finished or interrupted (it can be resumed).
+        step: Steps completed.
+        evaluation: The last evaluation, name → {mean, low, high, n}; empty without held-out data.
+    """
+
+    directory: Path
+    status: Status
+    step: int
+    evaluation: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The folder that transformers loads."""
+        return self.directory / "model"
+
+
+def train(
+    model: Any,
+    data: Any,
+    objective: str | Mapping[str, Any] = "dpo",
+    *,
+    tokenizer: Any = None,
+    eval_data: Any = None,
+    output: str | Path | None = None,
+    resume: str | None = None,
+    on_event: Listener | None = None,
+    **recipe: Any,
+) -> Run:
+    """Align a model from preferences.
+
+    Args:
+        model: Directory or hub name, or a loaded model (then `tokenizer` goes with it).
+        data: File, folder or hub name, a list of them, a `datasets.Dataset`, or any iterable of dicts.
+        objective: Name, or {"name": …, settings}.
+        tokenizer: For a loaded model.
+        eval_data: As `data`; without it a share of the prompts is held out.
+        output: Run directory; default runs/<date>-<model>-<objective>.
+        resume: A run directory to continue, or "auto": continue `output` if it holds a run, else start.
+        on_event: Called with every `Event`.
+        recipe: Further keys of the recipe, nested or dotted: `train={"lr": 1e-6}`, `**{"train.lr": 1e-6}`.
+
+    Raises:
+        LogratioError: The input or the machine does not allow it; one sentence each.
+    """
+    inputs = Inputs(
+        model=None if isinstance(model, (str, Path)) else model,
+        tokenizer=tokenizer,
+        data=None if _names(data) else data,
+        eval_data=None if eval_data is None or _names(eval_data) else eval_data,
+    )
+    if inputs.model is not None and tokenizer is None:
+        raise LogratioError("model is an object and tokenizer is missing: pass tokenizer=… beside it.")
+    document: dict[str, Any] = {
+        "model": str(model) if inputs.model is None else getattr(model, "name_or_path", "") or "in-memory",
+        "data": _spelled(data) if inputs.data is None else "in memory",
+        "objective": objective,
+    }
+    if eval_data is not None and inputs.eval_data is None:
+        recipe = {**recipe, "eval.data": _spelled(eval_data)}
+    if output is not None:
+        document["output"] = str(output)
+    return run(resolve(document, recipe), resume=resume, listeners=[on_event] if on_event else [], inputs=inputs)
+
+
+def _names(data: Any) -> bool:
+    if isinstance(data, (str, Path)):
+        return True
+    return isinstance(data, (list, tuple)) and all(
+        isinstance(part, (str, Path)) or (isinstance(part, Mapping) and "path" in part) for part in data
+    )
+
+
+def _spelled(data: Any) -> Any:
+    if isinstance(data, Iterable) and not isinstance(data, (str, Path)):
+        return [str(part) if isinstance(part, Path) else part for part in data]
+    return str(data)
+
+
+def run(
+    resolved: Resolved,
+    *,
+    resume: str | None = None,
+    listeners: Sequence[Listener] = (),
+    inputs: Inputs | None = None,
+) -> Run:
+    """Train by a checked recipe, new or resumed.
+
+    Args:
+        resolved: The recipe; a resumed run goes by its own.
+        resume: A run directory, or "auto": continue `output` if it holds a run, else start.
+        listeners: Told every event, on rank 0.
+        inputs: Objects in place of names.
+
+    Raises:
+        LogratioError: The input or the machine does not allow it.
+    """
+    world = distributed.start(resolved.config.train.parallel, resuming=resume is not None)
+    path = Path(world.text(str(_directory(resolved.config, resume))))
+    continuing = resume not in (None, "auto") or (resume == "auto" and (path / "config.yaml").is_file())
+    with stop_requests() as stop:
+        directory = _claim(path, continuing, world)
+        try:
+            if continuing:
+                resolved = replace(resolve(path / "config.yaml"), explicit=frozenset({"train.lr"}))
+            told = [*listeners, *trackers.listeners(resolved.config.trackers, path)] if world.rank == 0 else []
+            with distributed.peers():
+                job = assemble(resolved, directory, world, tell(told), stop, inputs or Inputs())
+                return _train(job, directory, _restore(job, directory) if continuing else 0)
+        except Interrupted:
+            return _interrupted(directory, directory.steps_made(), tell(told))
+        except LogratioError as error:
+            with suppress(LogratioError):  # the disk may be full, which `error` says already
+                _unfinished(directory, "failed", error=str(error))
+            raise
+        finally:
+            directory.close()
+
+
+def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:
+    fitting = job.fit
+    if start == 0:
+        directory.cut({})
+    done = fit(fitting, start=start)
+    if done < fitting.source.steps:
+        return _interrupted(directory, done, fitting.emit)
+    evaluation = finish(job, directory)
+    fitting.emit("done", status="finished", directory=str(directory.path), step=done, evaluation=evaluation)
+    return Run(directory.path, "finished", done, evaluation)
+
+
+def _interrupted(directory: RunDirectory, done: int, emit: Callable[..., None]) -> Run:
+    _unfinished(directory, "interrupted")
+    emit("done", status="interrupted", directory=str(directory.path), step=done, evaluation={})
+    return Run(directory.path, "interrupted", done, {})
+
+
+def _unfinished(directory: RunDirectory, status: str, **why: str) -> None:
+    """Record how the run ended, and show what there is of it: a sick run says so on its page."""
+    entries = directory.manifest(status=status, **why)
+    if directory.writes and "objective" in entries:
+        write_report(directory.path)
+
+
+def _restore(job: Assembled, directory: RunDirectory) -> int:
+    """Put weights, moments and logs back to the newest checkpoint; return its step, 0 without one."""
+    job.fit.learner.world.barrier()
+    newest = directory.checkpoints()[-1:]
+    if not newest:
+        return 0
+    with job.fit.learner.world.first():
+        tensors, progress = checkpoint.load(newest[0])
+    if progress.reference != job.fit.reference:
+        raise CheckpointError(
+            f"checkpoint {newest[0]} was trained against another reference ({progress.reference[:8]}, now "
+            f"{job.fit.reference[:8] or 'none'}): the model or reference it started from has changed; "
+            "restore it, or start a new run."
+        )
+    job.fit.load(tensors)
+    job.fit.best.update(progress.best)
+    directory.cut(progress.offsets)
+    return progress.step
+
+
+def _directory(config: RunConfig, resume: str | None) -> Path:
+    """Return the run directory: the one to resume, the given one, or a new one named by date, model and objective."""
+    if resume not in (None, "auto"):
+        return Path(str(resume))
+    if config.output is not None:
+        return Path(config.output)
+    if resume == "auto":
+        raise RunError("--resume auto needs to know which run it continues; name its directory with --output.")
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.model).name) or "model"
+    stem = f"{datetime.date.today():%Y-%m-%d}-{model}-{config.objective['name']}"
+    taken = (Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in itertools.count(1))
+    return next(path for path in taken if not path.exists())
+
+
+def _claim(path: Path, continuing: bool, world: World) -> RunDirectory:
+    """Open the directory on rank 0, which alone writes; where that fails, every rank stops."""
+    with world.first():
+        if world.rank:
+            return RunDirectory(path, None)
+        return RunDirectory.open(path) if continuing else RunDirectory.create(path)

@@ -1,0 +1,203 @@
+"""Put a run together: data, model, memory budget, reference, optimiser, in the order that fails cheapest first."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..batch.group import Group, Ints
+from ..config import RunConfig
+from ..errors import ConfigError
+from ..logps.policy import Policy
+from ..logps.reference import ReferenceValues
+from ..models.load import Loaded
+from ..rollout.generate import context, stop_tokens
+from .distributed import World, wrap
+from .gradient import Learner
+from .loop import Fit
+from .memory import bin_budget, estimate
+from .opening import Opening
+from .optim import Optimizer
+from .recipe import Resolved, learning_rate, to_yaml
+from .reference import ReferencePass, describe_reference, live_reference
+from .rundir import RunDirectory
+from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, wrap_policy
+from .signals import Interrupted, StopRequest
+from .source import FileSource, read_groups
+from .validate import Prompts, Validation
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A run ready to start.
+
+    Attributes:
+        fit: What the loop touches.
+        model: The model with its names.
+        tokenizer: Saved beside it.
+    """
+
+    fit: Fit
+    model: Loaded
+    tokenizer: Any
+
+
+def assemble(
+    resolved: Resolved,
+    directory: RunDirectory,
+    world: World,
+    emit: Callable[..., None],
+    stop: StopRequest,
+    inputs: Inputs,
+) -> Assembled:
+    """Load and check everything, say what the run is, and fill the reference cache.
+
+    Raises:
+        Interrupted: A stop was asked for during the reference pass; finished blocks stay.
+    """
+    opening, optimizer = _opening(resolved, directory, world, inputs)
+    config, data, train = opening.config, opening.data, opening.config.train
+
+    def on_block(done: int, of: int) -> None:
+        emit("reference", done=done, of=of)
+        if world.any(bool(stop)) and done < of:
+            raise Interrupted
+
+    scope, bins = resolved.objective.scope, train.bin_tokens or 1
+    learner = Learner(opening.policy, resolved.objective, resolved.settings, world, bins, scope)
+    source = FileSource(data.groups, data.train, train.batch_size, train.epochs, train.seed)
+    opened = {"lines": opening.lines(), "steps": opening.steps, "directory": str(directory.path)}
+    emit("open", **opened, config=config.model_dump(mode="json"))
+    passing = ReferencePass(
+        config, opening.model, opening.policy, world, opening.bf16, on_block, lambda text: emit("warning", text=text)
+    )
+    identity = passing.cache().identity if learner.needs.reference else ""
+    directory.manifest(**opening.manifest(identity), status="running", error=None)
+    values = passing.values(data.groups) if learner.needs.reference else None
+    # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
+    # sharded weights there is no room for one, and a model given as an object cannot be read again.
+    apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
+    validation = _validation(
+        learner, data, passing, values, opening.tokenizer, directory, reachable=apart and world.size == 1
+    )
+    source = replace(source, reference=values)
+    fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {})
+    return Assembled(fit, opening.model, opening.tokenizer)
+
+
+def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs) -> tuple[Opening, Optimizer]:
+    """Load data and model, settle what depends on them, and make the run resumable by writing its recipe."""
+    date = str(directory.manifest().get("date") or datetime.date.today().isoformat())
+    with world.first():  # rank 0 tokenises, the others find the tokens cached
+        tokenizer = tokenizer_of(resolved.config, inputs)
+        data = data_set(resolved, tokenizer, inputs, date)
+    model = policy_of(resolved, world, tokenizer, inputs)
+    described = describe_reference(resolved.config, model)
+    bf16 = uses_bf16(resolved.config, world)
+    policy = wrap_policy(resolved.config, model, data)
+    wrap(policy, world, bf16=bf16)
+    optimizer = _optimizer(resolved.config, policy, world, bf16=bf16)
+    config, memory, lr_source = _settled(resolved, model, policy, data, world, bf16=bf16)
+    directory.config(to_yaml(config))
+    opening = Opening(
+        resolved=resolved,
+        config=config,
+        tokenizer=tokenizer,
+        model=model,
+        policy=policy,
+        data=data,
+        reference=described if resolved.objective.needs(resolved.settings).reference else None,
+        lr_source=lr_source,
+        memory=memory,
+        bf16=bf16,
+        world=world,
+        date=date,
+    )
+    return opening, optimizer
+
+
+def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -> Optimizer:
+    """Take the trainable weights; on one process, leave the model computing in the wanted dtype."""
+    train = config.train
+    if train.weights == "bf16" and not (bf16 and world.size == 1):
+        raise ConfigError(
+            "train.weights is bf16, which needs train.precision bf16 and one process: it keeps no float32 masters and "
+            "rounds each update stochastically; leave it at fp32 otherwise."
+        )
+    compute = torch.bfloat16 if bf16 and world.size == 1 else None  # under FSDP2 its mixed-precision policy does this
+    optimizer = Optimizer(
+        {name: weight for name, weight in policy.model.named_parameters() if weight.requires_grad},
+        kind=train.optimizer,
+        weight_decay=train.weight_decay,
+        stochastic=train.weights == "bf16",
+        seed=train.seed,
+        compute=compute,
+    )
+    for weight in policy.parameters() if compute else ():
+        if not weight.requires_grad:
+            weight.data = weight.data.to(compute)
+    return optimizer
+
+
+def _settled(
+    resolved: Resolved, model: Loaded, policy: Policy, data: DataSet, world: World, *, bf16: bool
+) -> tuple[RunConfig, str, str]:
+    """Return the recipe with learning rate and micro-batch budget settled, and a line on each."""
+    train = resolved.config.train
+    lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
+    needed = estimate(policy.model, train, bf16=bf16, device=world.device)
+    longest = max(data.groups[int(i)].tokens for i in data.train)
+    bins = train.bin_tokens or world.least(bin_budget(needed, longest=longest, device=world.device))
+    settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
+    return resolved.config.model_copy(update={"train": settled}), needed.line(bins), lr_source
+
+
+def _validation(
+    learner: Learner,
+    data: DataSet,
+    passing: ReferencePass,
+    train_values: ReferenceValues | None,
+    tokenizer: Any,
+    directory: RunDirectory,
+    *,
+    reachable: bool,
+) -> Validation:
+    """Gather the held-out groups with their reference log-probs, and the fixed prompts to sample."""
+    config = passing.config
+    if data.evaluation is not None:
+        values = passing.values(data.evaluation) if learner.needs.reference else None
+        held = read_groups(data.evaluation, range(len(data.evaluation)), values)
+    else:
+        held = read_groups(data.groups, data.held_out, train_values)
+    shown = _that_fit(held, passing)[: config.eval.samples]
+
+    def live() -> AbstractContextManager[Policy]:
+        return live_reference(config, passing.model, passing.policy, bf16=passing.bf16)
+
+    fixed = Prompts(
+        prompts=shown,
+        tokenizer=tokenizer,
+        stop_ids=stop_tokens(passing.model.model, tokenizer),
+        max_new_tokens=config.eval.max_new_tokens,
+        seed=config.train.seed,
+        live=live if learner.needs.reference and reachable else None,
+    )
+    return Validation(learner, held, data.choosing, fixed, lambda row: directory.append("samples.jsonl", row))
+
+
+def _that_fit(held: Sequence[Group], passing: ReferencePass) -> list[Ints]:
+    """Return the held-out prompts that leave room for a sample; say so where none does."""
+    limit, new = context(passing.model.model), passing.config.eval.max_new_tokens
+    prompts = [group.prompt for group in held if len(group.prompt)]
+    fitting = prompts if limit is None else [prompt for prompt in prompts if len(prompt) + new <= limit]
+    if prompts and not fitting:
+        passing.warn(
+            f"none of {len(prompts)} held-out prompts leaves room for eval.max_new_tokens {new} in the model's {limit} "
+            "positions, so nothing is sampled; lower eval.max_new_tokens."
+        )
+    return fitting

@@ -1,0 +1,241 @@
+"""The gradient of one step: the same number however its groups are binned and on however many ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ..batch.group import Group, scored_masks
+from ..batch.logps import Logps
+from ..batch.needs import Needs
+from ..batch.packed import PackedBatch, pack
+from ..batch.plan import plan
+from ..errors import NonFiniteError
+from ..logps.policy import Policy
+from ..objectives.base import Objective, Settings
+from .distributed import World, sync_gradients
+from .source import Step
+
+
+@dataclass
+class Totals:
+    """Metrics of a step as (Σ w·v, Σ w), to be added over bins and ranks.
+
+    Attributes:
+        loss: Σ over terms and items of c·w·ℓ / denominator; already a share of the step's loss.
+        sums: Name → float64 [2].
+    """
+
+    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, name: str, total: tuple[Tensor, Tensor]) -> None:
+        """Add a metric's (Σ w·v, Σ w)."""
+        pair = torch.stack(total).cpu()
+        self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+
+    def reduce(self, world: World, names: Sequence[str]) -> dict[str, float]:
+        """Return the step's means over all ranks; a metric with no item in the step is left out.
+
+        Args:
+            world: The processes.
+            names: Metrics in one order on all ranks; a rank without bins has none of its own.
+        """
+        rows = [torch.stack((self.loss, torch.ones((), dtype=torch.float64)))]
+        rows += [self.sums.get(name, torch.zeros(2, dtype=torch.float64)) for name in names]
+        table = world.total(torch.stack(rows).to(world.device)).cpu()
+        means = {name: (value / count).item() for name, (value, count) in zip(names, table[1:], strict=True) if count}
+        return {"loss": table[0, 0].item(), **means}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a step's gradient is taken of.
+
+    Attributes:
+        policy: Laid out over the ranks or not.
+        objective, settings: The loss.
+        world: The processes.
+        bin_tokens: Tokens a bin may hold.
+        scope: Route to the gradient; the objective's own unless a test asks for the other.
+    """
+
+    policy: Policy
+    objective: Objective
+    settings: Settings
+    world: World
+    bin_tokens: int
+    scope: str
+
+    @property
+    def needs(self) -> Needs:
+        """What the objective reads."""
+        return self.objective.needs(self.settings)
+
+
+def metric_names(learner: Learner, step: Step) -> list[str]:
+    """Return the names of the objective's metrics, read off the step's first group."""
+    batch = pack(step.groups[:1])
+    zeros_R = torch.zeros(len(batch.target_R))
+    return list(learner.objective.metrics(Logps(zeros_R, zeros_R, zeros_R), batch, learner.settings))
+
+
+def denominators(learner: Learner, groups: Sequence[Group]) -> dict[str, float]:
+    """Return Σ w over the whole step for each term: one number, whatever the bins and ranks.
+
+    A step whose weights are all 0 gets denominator 1, and with it a loss of 0.
+    """
+    totals = {"edge": 0.0, "response": 0.0, "token": 0.0, "group": 0.0}
+    for group in groups:
+        weights = group.columns.response["weight"]
+        totals["group"] += 1.0
+        totals["edge"] += float(group.columns.edge["weight"].sum())
+        totals["response"] += float(weights.sum())
+        totals["token"] += sum(float(w) * float(m.sum()) for w, m in zip(weights, scored_masks(group), strict=True))
+    return {name: totals[term.unit] or 1.0 for name, term in learner.objective.terms(learner.settings).items()}
+
+
+def item_weights(batch: PackedBatch, unit: str) -> Tensor:
+    """Return w of each item of a unit, float32."""
+    if unit == "edge":
+        return batch.edge["weight"]
+    if unit == "response":
+        return batch.response["weight"]
+    if unit == "token":
+        return batch.response["weight"].index_select(0, batch.response_R)
+    return torch.ones(len(batch.row_G), device=batch.row_G.device)
+
+
+def weighted(learner: Learner, losses: Mapping[str, Tensor], batch: PackedBatch, totals: Mapping[str, float]) -> Tensor:
+    """Return Σ_k c_k · Σ_i w_i ℓ_ki / denominator_k over the items of this batch."""
+    terms = learner.objective.terms(learner.settings)
+    parts = [
+        terms[name].coefficient * (item_weights(batch, terms[name].unit).to(values) * values).sum() / totals[name]
+        for name, values in losses.items()
+    ]
+    return torch.stack(parts).sum()
+
+
+def step_gradient(learner: Learner, step: Step) -> Totals:
+    """Add the step's gradient to the policy's parameters and return its metrics.
+
+    Raises:
+        NonFiniteError: A log-prob or loss is NaN or infinite; nothing has been updated yet.
+    """
+    ranks = plan([group.tokens for group in step.groups], world=learner.world.size, budget=learner.bin_tokens)
+    totals = denominators(learner, step.groups)
+    if learner.scope == "item":
+        return _item_route(learner, step, ranks[learner.world.rank], totals)
+    return _step_route(learner, step, ranks, totals)
+
+
+def _forward(learner: Learner, step: Step, members: Sequence[int]) -> tuple[PackedBatch, Logps]:
+    batch = pack([step.groups[i] for i in members]).to(learner.world.device)
+    logps = learner.policy(batch, learner.needs)
+    _require_finite(step, batch, logps.policy_R, "policy log-prob")
+    if learner.needs.reference and members:
+        _require_finite(step, batch, batch.token["reference"], "reference log-prob")
+    return batch, logps
+
+
+def _auxiliary(step: Step, batch: PackedBatch, logps: Logps) -> Tensor | float:
+    """Return a mixture-of-experts loss of this bin, weighted by its share of the step's tokens."""
+    if logps.auxiliary is None:
+        return 0.0
+    return logps.auxiliary * len(batch.tokens_T) / sum(group.tokens for group in step.groups)
+
+
+def _item_route(learner: Learner, step: Step, bins: Sequence[Sequence[int]], totals: Mapping[str, float]) -> Totals:
+    out = Totals()
+    for n, members in enumerate(bins):
+        sync_gradients(learner.policy, n == len(bins) - 1)
+        batch, logps = _forward(learner, step, members)
+        if not members:  # a rank short of bins takes part in the collectives, with coefficient 0
+            (logps.policy_R.sum() * 0.0).backward()
+            continue
+        loss = weighted(learner, learner.objective.losses(logps, batch, learner.settings), batch, totals)
+        _require_finite(step, batch, loss.reshape(1), "loss")
+        (loss + _auxiliary(step, batch, logps)).backward()
+        out.loss += loss.detach().double().cpu()
+        for name, metric in learner.objective.metrics(_detached(logps), batch, learner.settings).items():
+            out.add(name, metric.total())
+    return out
+
+
+def _step_route(
+    learner: Learner, step: Step, ranks: Sequence[Sequence[Sequence[int]]], totals: Mapping[str, float]
+) -> Totals:
+    """Evaluate the objective once on the whole step, then back-propagate its fixed coefficients bin by bin."""
+    world = learner.world
+    bins = ranks[world.rank]
+    whole = pack(step.groups).to(world.device)
+    slots = [_slots(step.groups, [i for members in own for i in members]) for own in ranks]
+    kept: list[tuple[PackedBatch, Logps]] = []
+    with torch.set_grad_enabled(len(bins) == 1):  # with one bin the two phases share a forward
+        sync_gradients(learner.policy, True)
+        for members in bins:
+            batch, logps = _forward(learner, step, members)
+            kept.append((batch, logps if len(bins) == 1 else _detached(logps)))
+    floats = _gather(world, [logps for _, logps in kept], slots, len(whole.target_R))
+    leaf_R = floats.policy_R.requires_grad_()
+    loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, totals)
+    _require_finite(step, whole, loss.reshape(1), "loss")
+    (coefficient_R,) = torch.autograd.grad(loss, leaf_R)
+    for n, members in enumerate(bins):
+        sync_gradients(learner.policy, n == len(bins) - 1)
+        batch, logps = kept[0] if len(bins) == 1 else _forward(learner, step, members)
+        own_R = coefficient_R.index_select(0, _slots(step.groups, members).to(world.device))
+        ((logps.policy_R * own_R).sum() + _auxiliary(step, batch, logps)).backward()
+    out = Totals()
+    if world.rank == 0:  # every rank holds the same numbers: one of them counts
+        out.loss += loss.detach().double().cpu()
+        for name, metric in learner.objective.metrics(_detached(floats), whole, learner.settings).items():
+            out.add(name, metric.total())
+    return out
+
+
+def _slots(groups: Sequence[Group], members: Sequence[int]) -> Tensor:
+    """Return where the scored tokens of `members`, in that order, lie among those of the whole step."""
+    starts = [0]
+    for group in groups:
+        starts.append(starts[-1] + group.scored)
+    parts = [torch.arange(starts[i], starts[i + 1]) for i in members]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
+
+
+def _gather(world: World, own: Sequence[Logps], slots: Sequence[Tensor], size: int) -> Logps:
+    """Put every rank's floats in the step's order; each rank's `slots` say where its own belong."""
+
+    def assemble(parts: list[Tensor]) -> Tensor:
+        everyone = torch.cat(world.gather(torch.cat([part.detach() for part in parts])))
+        where = torch.cat(list(slots)).to(everyone.device)
+        return torch.empty(size, dtype=everyone.dtype, device=everyone.device).index_copy(0, where, everyone)
+
+    entropy = [logps.entropy_R for logps in own if logps.entropy_R is not None]
+    square = [logps.square_R for logps in own if logps.square_R is not None]
+    return Logps(
+        policy_R=assemble([logps.policy_R for logps in own]),
+        entropy_R=assemble(entropy) if entropy else None,
+        square_R=assemble(square) if square else None,
+    )
+
+
+def _detached(logps: Logps) -> Logps:
+    return replace(logps, policy_R=logps.policy_R.detach())
+
+
+def _require_finite(step: Step, batch: PackedBatch, values: Tensor, name: str) -> None:
+    good = torch.isfinite(values)
+    if bool(good.all()):
+        return
+    rows = batch.row_G
+    if len(values) == len(batch.response_R):
+        bad_S = batch.response_R[~good].unique()
+        rows = rows[batch.spans.group_S.to(bad_S.device)[bad_S].unique()]
+    raise NonFiniteError(
+        f"step {step.index + 1}: {name} is not finite in {values.dtype}, data rows {rows.tolist()[:20]}; "
+        "no weight was updated: lower train.lr, leave these rows out, or under bf16 use train.precision fp32."
+    )

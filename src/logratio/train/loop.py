@@ -1,0 +1,164 @@
+"""The only loop. What differs between methods is the source and the objective."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..config import RunConfig
+from ..errors import ConfigError, NonFiniteError
+from .checkpoint import Progress, keep_last, name_of, save
+from .distributed import reshard
+from .gradient import Learner, metric_names, step_gradient
+from .memory import within_memory
+from .optim import Optimizer
+from .rundir import RunDirectory
+from .schedule import rate
+from .signals import StopRequest
+from .source import FileSource
+from .validate import Validation
+
+SMALLER_IS_BETTER = {"loss", "nll_per_token"}
+
+
+@dataclass
+class Fit:
+    """Everything the loop touches.
+
+    Attributes:
+        learner: Policy and objective.
+        optimizer: Trainable weights and their masters.
+        source: Steps.
+        config: The resolved recipe.
+        lr: Peak learning rate.
+        run: The run directory; only rank 0 writes to it.
+        reference: Identity of the reference's log-probs, "" without one.
+        evaluate: Steps completed → the row of an evaluation; all ranks take part.
+        emit: Tells listeners.
+        stop: Set by a signal.
+        best: What the best checkpoint so far is, by `keep.best`.
+    """
+
+    learner: Learner
+    optimizer: Optimizer
+    source: FileSource
+    config: RunConfig
+    lr: float
+    run: RunDirectory
+    reference: str
+    evaluate: Validation
+    emit: Callable[..., None]
+    stop: StopRequest
+    best: dict[str, Any]
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back the weights and moments of a checkpoint."""
+        self.optimizer.load(tensors)
+        reshard(self.learner.policy)
+
+
+def fit(job: Fit, *, start: int) -> int:
+    """Train from step `start` to the end, or until asked to stop; return the steps completed.
+
+    Raises:
+        NonFiniteError: A loss or gradient is not finite; names step, rows and tensor.
+        MemoryBudgetError: A bin does not fit; names its tokens and the knob.
+    """
+    steps, began = job.source.steps, time.monotonic()
+    if start == 0:
+        _evaluate(job, 0, began)
+    for index in range(start, steps):
+        row = _train_step(job, index, began)
+        _record(job, "train", row)
+        done = index + 1
+        improved = due(done, steps, job.config.every.eval) and _evaluate(job, done, began)
+        asked = job.learner.world.any(bool(job.stop))
+        if improved or asked or due(done, steps, job.config.every.checkpoint):
+            checkpoint(job, done)
+        if asked and done < steps:
+            return done
+    return steps
+
+
+def due(done: int, steps: int, share: float) -> bool:
+    """Whether something that happens every `share` of the run is due after `done` steps; the last step always is."""
+    return done == steps or math.floor(done / steps / share + 1e-9) > math.floor((done - 1) / steps / share + 1e-9)
+
+
+def _train_step(job: Fit, index: int, began: float) -> dict[str, Any]:
+    started = time.monotonic()
+    step = job.source.step(index)
+    with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
+        totals = step_gradient(job.learner, step)
+    norm = job.optimizer.clip(job.config.train.clip)
+    if not math.isfinite(norm):
+        raise NonFiniteError(
+            f"step {index + 1}: the gradient of {_worst(job)} is not finite, data rows "
+            f"{[group.row for group in step.groups][:20]}; no weight was updated: lower train.lr, "
+            "leave these rows out, or under bf16 use train.precision fp32."
+        )
+    train = job.config.train
+    lr = rate(index, job.source.steps, peak=job.lr, schedule=train.schedule, warmup=train.warmup)
+    totals.add("rounded_away", job.optimizer.step(lr, index))
+    means = totals.reduce(job.learner.world, [*metric_names(job.learner, step), "rounded_away"])
+    seconds = time.monotonic() - started
+    return {
+        "kind": "train",
+        "step": index + 1,
+        **means,
+        "grad_norm": norm,
+        "lr": lr,
+        "tokens_per_s": round(sum(group.tokens for group in step.groups) / seconds, 1),
+        "time": round(time.monotonic() - began, 3),
+    }
+
+
+def _worst(job: Fit) -> str:
+    for slot in job.optimizer.slots:
+        if slot.gradient is not None and not bool(slot.gradient.isfinite().all()):
+            return slot.name
+    return "the whole model"
+
+
+def _evaluate(job: Fit, done: int, began: float) -> bool:
+    """Evaluate, record, and say whether this is the best checkpoint so far by `keep.best`."""
+    with within_memory(f"evaluation after {done} steps", job.evaluate.groups, job.learner.bin_tokens):
+        measured = job.evaluate(done)
+    row = {"kind": "eval", "step": done, **measured, "time": round(time.monotonic() - began, 3)}
+    _record(job, "eval", row)
+    name = job.config.keep.best
+    if name is None:
+        return False
+    metric = name.removeprefix("eval/")
+    if metric not in row["select"]:
+        raise ConfigError(
+            f"keep.best is {name}, which this run does not measure on held-out groups; choose one of "
+            f"{', '.join(f'eval/{known}' for known in row['select'])}."
+        )
+    value, sign = row["select"][metric]["mean"], -1.0 if metric in SMALLER_IS_BETTER else 1.0
+    if done == 0 or value is None or (job.best and sign * value <= sign * job.best["value"]):
+        return False
+    job.best.update(metric=name, value=value, step=done)
+    return True
+
+
+def _record(job: Fit, kind: Literal["train", "eval"], row: Mapping[str, Any]) -> None:
+    job.run.append("metrics.jsonl", row)
+    job.emit(kind, row=row, step=row["step"], steps=job.source.steps)
+
+
+def checkpoint(job: Fit, done: int) -> None:
+    """Save weights, moments and place; every rank gathers, rank 0 writes. The best one so far is not removed."""
+    tensors = job.optimizer.state()
+    if job.learner.world.rank == 0:
+        progress = Progress(done, job.reference, job.run.offsets(), dict(job.best))
+        path = save(job.run.path / "checkpoints", tensors, progress)
+        best = name_of(job.best["step"]) if job.best else None
+        keep_last(job.run.checkpoints(), job.config.keep.last, best=best)
+        job.emit("checkpoint", path=str(path), step=done)
+    job.learner.world.barrier()

@@ -1,0 +1,138 @@
+"""How many tokens a bin may hold: an itemised estimate of what training keeps in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..batch.group import Group
+from ..config import TrainConfig
+from ..errors import MemoryBudgetError
+
+GIB = 1 << 30
+_HEADROOM = 0.7
+"""Share of the free memory that a plan may use; the rest is fragmentation, and what the estimate does not know."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes, item by item.
+
+    Attributes:
+        weights: Parameters as the model computes with them, and float32 masters where these differ.
+        gradients: Float32, one per trainable element.
+        moments: The optimiser's.
+        per_token: Activations kept for the backward pass, per packed token.
+        free: What the device has left before the run.
+    """
+
+    weights: int
+    gradients: int
+    moments: int
+    per_token: int
+    free: int
+
+    @property
+    def fixed(self) -> int:
+        """Bytes that do not depend on the batch."""
+        return self.weights + self.gradients + self.moments
+
+    def line(self, bin_tokens: int) -> str:
+        """Return the estimate as one line."""
+        activations = self.per_token * bin_tokens
+        return (
+            f"memory: weights {self.weights / GIB:.2f} + gradients {self.gradients / GIB:.2f} + moments "
+            f"{self.moments / GIB:.2f} + activations {activations / GIB:.2f} GiB for bins of {bin_tokens} tokens "
+            f"(train.bin_tokens); {self.free / GIB:.1f} GiB free"
+        )
+
+
+def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, device: torch.device) -> Estimate:
+    """Estimate a run's memory.
+
+    Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
+    attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
+    """
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    size = 2 if bf16 else 4
+    masters = 4 * trained if bf16 and config.weights == "fp32" else 0
+    moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
+    hidden, layers, inner = _shape(model)
+    layer = (16 * hidden + 3 * inner) * size
+    per_token = layers * hidden * size + layer if config.checkpointing else layers * layer
+    return Estimate(
+        weights=total * size + masters,
+        gradients=4 * trained,
+        moments=moments * trained,
+        per_token=per_token,
+        free=free_memory(device),
+    )
+
+
+def bin_budget(estimate: Estimate, *, longest: int, device: torch.device) -> int:
+    """Return the tokens of a bin: what fits, at least the longest group, at most what is fast.
+
+    Beyond some size a bin only costs memory: on a CPU matrix products are at their peak by 4,096 rows, on a GPU by
+    32,768.
+    """
+    most = 32768 if device.type == "cuda" else 4096
+    fits = int((estimate.free * _HEADROOM - estimate.fixed) / max(1, estimate.per_token))
+    return max(longest, min(most, fits), 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that a process can still take on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 8 * GIB  # a system that does not say: assume a small machine
+
+
+def _shape(model: nn.Module) -> tuple[int, int, int]:
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if config is not None else None
+    hidden = getattr(text, "hidden_size", None) or 1024
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    inner = inner if isinstance(inner, int) else max(inner)
+    return hidden, getattr(text, "num_hidden_layers", None) or 24, inner
+
+
+@contextmanager
+def within_memory(doing: str, groups: Iterable[Group], bin_tokens: int) -> Iterator[None]:
+    """Turn running out of memory within the block into one sentence.
+
+    Args:
+        doing: What is under way.
+        groups: What it is done with.
+        bin_tokens: Tokens a bin may hold.
+
+    Raises:
+        MemoryBudgetError: It does not fit; names the token counts and the knobs.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
+        longest = max((group.tokens for group in groups), default=0)
+        smaller = max(longest, bin_tokens // 2)
+        bins = f"set train.bin_tokens to {smaller}, which changes no gradient, " if smaller < bin_tokens else ""
+        raise MemoryBudgetError(
+            f"{doing}: out of memory with bins of {bin_tokens} tokens (the longest group has {longest}); {bins}turn on "
+            "train.checkpointing, or lower tokens.max_length (before resuming, in the run's config.yaml)."
+        ) from error
+
+
+def _ran_out(error: BaseException) -> bool:
+    """Whether an exception is the allocator's: Python's, the GPU's, or the CPU's, which torch names in words only."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,121 @@
+"""What a run says when it opens: lines to print, entries of the manifest."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from ..config import RunConfig
+from ..logps.policy import Policy
+from ..models.load import Loaded
+from .distributed import World
+from .recipe import Resolved
+from .setup import DataSet
+from .source import FileSource
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The facts of a run before its first step.
+
+    Attributes:
+        resolved: The recipe as given.
+        config: The recipe with learning rate and budget settled.
+        tokenizer, model, policy, data: What is trained, how, on what.
+        reference: What the reference is, in words; None where the objective needs none.
+        lr_source: Where the learning rate comes from.
+        memory: The memory estimate, one line.
+        bf16: Whether products are in bfloat16.
+        world: The processes.
+        date: What a template that reads the clock is told.
+    """
+
+    resolved: Resolved
+    config: RunConfig
+    tokenizer: Any
+    model: Loaded
+    policy: Policy
+    data: DataSet
+    reference: str | None
+    lr_source: str
+    memory: str
+    bf16: bool
+    world: World
+    date: str
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in the run."""
+        train = self.config.train
+        return FileSource(self.data.groups, self.data.train, train.batch_size, train.epochs, train.seed).steps
+
+    @property
+    def held_out(self) -> int:
+        """Groups evaluated on."""
+        return len(self.data.held_out) if self.data.evaluation is None else len(self.data.evaluation)
+
+    def lines(self) -> list[str]:
+        """Return what is printed before the first step."""
+        model, train = self.model, self.config.train
+        dropped = ", ".join(f"{name} (was {was:g})" for name, was in model.dropouts.items())
+        settings = ", ".join(f"{name} {value:g}" for name, value in self.resolved.settings.model_dump().items())
+        return [
+            *self.data.prepared.report.lines(),
+            f"model: {model.name}, {model.parameters / 1e6:.1f}M parameters, {model.trainable / 1e6:.1f}M trained; "
+            f"{'bf16 products, float32 weights and log-probs' if self.bf16 else 'float32'}",
+            *([f"dropout set to 0: {dropped}"] if dropped else []),
+            f"prompts: {self.policy.path} path ({self.policy.reason})",
+            f"objective: {self.config.objective['name']}{f' ({settings})' if settings else ''}",
+            f"loss: {self.resolved.objective.formula}",
+            f"reference: {self.reference or 'not needed by this objective'}",
+            f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
+            f"{self.held_out:,} held out",
+            f"lr: {train.lr:g} ({self.lr_source}), {train.schedule}, warm-up {train.warmup:.0%} of the steps",
+            self.memory,
+            *([f"processes: {self.world.size}, {self.world.mode}"] if self.world.size > 1 else []),
+        ]
+
+    def manifest(self, identity: str) -> dict[str, Any]:
+        """Return the entries of `manifest.json`; `identity` is that of the reference's log-probs."""
+        model, report = self.model, self.data.prepared.report
+        kind = {"kind": self.config.reference, "identity": identity, "description": self.reference}
+        return {
+            "date": self.date,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+            "seed": self.config.train.seed,
+            "steps": self.steps,
+            "model": {
+                "name": model.name,
+                "base": model.base,
+                "adapter": model.adapter,
+                "fingerprint": model.fingerprint,
+                "dropouts": model.dropouts,
+            },
+            "data": {
+                "fingerprint": self.data.prepared.fingerprint,
+                "train": len(self.data.train),
+                "eval": self.held_out,
+            },
+            "template_hash": report.template.hash if report.template else None,
+            "template": asdict(report.template) if report.template else None,
+            "reference": kind if self.reference else None,
+            "objective": {
+                "name": self.config.objective["name"],
+                "formula": self.resolved.objective.formula,
+                "source": self.resolved.objective.source,
+            },
+            "lr_source": self.lr_source,
+            "path": {"name": self.policy.path, "reason": self.policy.reason},
+            "parallel": {"mode": self.world.mode, "processes": self.world.size},
+            "rows": report.lines(),
+        }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that numbers depend on."""
+    names = ("logratio", "torch", "transformers", "peft", "tokenizers", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,138 @@
+"""Which distribution is the reference, and its log-probs of a run's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..batch.group import Floats, Group
+from ..config import RunConfig
+from ..errors import ReferenceChoiceError
+from ..logps.policy import TOLERANCE, Policy
+from ..logps.reference import ReferenceCache, ReferenceValues, score
+from ..models.adapters import reference_view
+from ..models.load import Loaded, load_model
+from .distributed import World, reshard
+from .memory import within_memory
+
+
+def describe_reference(config: RunConfig, model: Loaded) -> str:
+    """Return what the reference is, in words.
+
+    Raises:
+        ReferenceChoiceError: A contradiction; lists the choices.
+    """
+    if config.reference == "start":
+        return {
+            "none": f"{model.name} as loaded, before the first step",
+            "fresh": f"{model.base} with the fresh adapter off",
+            "loaded": f"{model.name}: the loaded adapter as it is now, frozen",
+        }[model.adapter]
+    if config.reference != "base":
+        return f"{config.reference}, a model of its own"
+    if model.adapter == "none":
+        raise ReferenceChoiceError(
+            f"reference: base means the weights under an adapter, and {model.name} has none; choose reference: start "
+            "(the model as loaded), lora with base, or reference: PATH of another model."
+        )
+    return f"{model.base}, the weights under the adapter"
+
+
+@contextmanager
+def live_reference(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool) -> Iterator[Policy]:
+    """Yield the reference as a policy: the adapter off or switched, or a second model that is freed afterwards.
+
+    Without an adapter, "start" is read again from its source, so this works at any step.
+    """
+    if config.reference in ("start", "base") and model.adapter != "none":
+        with reference_view(model, "base" if config.reference == "base" else "start"):
+            yield policy
+            reshard(policy)  # so that what requires gradients is put back on the weights that are trained
+        return
+    name = config.model if config.reference == "start" else config.reference
+    other = load_model(name, dtype=torch.bfloat16 if bf16 else torch.float32)
+    other.model.to(next(policy.parameters()).device)
+    yield Policy(other.model, path=policy.path).eval()
+
+
+@contextmanager
+def _scorer(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool) -> Iterator[Policy]:
+    """Yield the reference before the first step, when the policy's own weights still are those of `start`."""
+    if config.reference == "start" and model.adapter == "none":
+        yield policy
+    else:
+        with live_reference(config, model, policy, bf16=bf16) as reference:
+            yield reference
+
+
+@dataclass(frozen=True)
+class ReferencePass:
+    """Fills the reference cache for one run's groups.
+
+    Attributes:
+        config: The resolved recipe, its micro-batch budget included.
+        model, policy: What is trained.
+        world: The processes.
+        bf16: Whether products are in bfloat16.
+        on_block: Told (blocks done, blocks in all).
+        warn: Told a sentence.
+    """
+
+    config: RunConfig
+    model: Loaded
+    policy: Policy
+    world: World
+    bf16: bool
+    on_block: Callable[[int, int], None]
+    warn: Callable[[str], None]
+
+    def cache(self) -> ReferenceCache:
+        """Return the cache that belongs to this reference."""
+        own = self.config.reference in ("start", "base")
+        fingerprint = self.model.fingerprint if own else load_model(self.config.reference).fingerprint
+        return ReferenceCache.open(
+            weights=fingerprint,
+            view="base" if self.config.reference == "base" and self.model.adapter == "loaded" else "whole",
+            dtype="bf16" if self.bf16 else str(next(self.policy.parameters()).dtype),
+            path=self.policy.path,
+            device=self.world.device.type,
+        )
+
+    def values(self, groups: Sequence[Group]) -> ReferenceValues:
+        """Return log-probs of all groups; what the cache holds is checked on a few and made again if it is wrong."""
+        cache, bins = self.cache(), self.config.train.bin_tokens or 1
+        scorer = _scorer(self.config, self.model, self.policy, bf16=self.bf16)
+        with within_memory("reference pass", groups, bins), scorer as reference:
+            for again in (False, True):
+                values = cache.fill(
+                    reference,
+                    groups,
+                    bin_tokens=bins,
+                    ranks=(self.world.rank, self.world.size),
+                    barrier=self.world.barrier,
+                    on_block=self.on_block,
+                    warn=self.warn,
+                )
+                wrong = self._disagreement(reference, groups, values)
+                if wrong is None or again:
+                    return values
+                self.warn(wrong)
+                cache.clear()
+        raise AssertionError("unreachable")
+
+    def _disagreement(self, reference: Policy, groups: Sequence[Group], values: Sequence[Floats]) -> str | None:
+        """Score up to 3 groups again; return a sentence if they differ by more than rounding."""
+        few = sorted({0, len(groups) // 2, len(groups) - 1})
+        fresh = score(reference, [groups[i] for i in few], bin_tokens=self.config.train.bin_tokens or 1)
+        allowed = 5 * TOLERANCE[torch.bfloat16 if self.bf16 else torch.float32]
+        worst = max(float(np.abs(values[i] - new).max(initial=0.0)) for i, new in zip(few, fresh, strict=True))
+        if worst <= allowed:
+            return None
+        return (
+            f"cached reference log-probs are off by {worst:.3g} nat (at most {allowed:g} is rounding); "
+            "they are computed again."
+        )

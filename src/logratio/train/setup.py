@@ -1,0 +1,150 @@
+"""Tokenizer, data and model of a run, from names or from objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..batch.group import Group
+from ..batch.packed import pack
+from ..config import RunConfig
+from ..data.prepare import prepare
+from ..data.prepared import Prepared, held_out
+from ..errors import ConfigError, DataError
+from ..evaluate.halves import halves
+from ..logps.policy import Policy, choose_path
+from ..models.load import Loaded, load_model, load_tokenizer, loaded
+from .distributed import World
+from .recipe import Resolved
+from .source import mismatch
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Objects given in place of the recipe's names, from Python.
+
+    Attributes:
+        model, tokenizer: A loaded pair, or None.
+        data, eval_data: Iterables of rows, or None.
+    """
+
+    model: Any = None
+    tokenizer: Any = None
+    data: Any = None
+    eval_data: Any = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Groups with the positions that are trained on and evaluated on.
+
+    Attributes:
+        prepared: All groups of the training files, in their order: what the reference cache is filled for.
+        groups: The same, with borrowed responses where the objective needs them.
+        train: Positions in `groups` to train on.
+        held_out: Positions in `groups` kept from training; empty where evaluation data is given.
+        evaluation: Groups of the evaluation files, where given.
+        choosing: Which of the groups evaluated on choose a best checkpoint; None unless one is asked for.
+    """
+
+    prepared: Prepared
+    groups: Sequence[Group]
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    evaluation: Sequence[Group] | None
+    choosing: NDArray[np.int64] | None
+
+
+def tokenizer_of(config: RunConfig, inputs: Inputs) -> Any:
+    """Return the tokenizer: the given one, else the model's."""
+    return inputs.tokenizer if inputs.tokenizer is not None else load_tokenizer(config.model)
+
+
+def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> DataSet:
+    """Read, validate and tokenise the data, and keep a share of prompts from training.
+
+    Raises:
+        DataError: Rows that cannot be used; or too few prompts to hold any out.
+        ConfigError: A best checkpoint is asked for, and too few prompts are held out to choose and report one.
+    """
+    config, objective = resolved.config, resolved.objective
+    needs = objective.needs(resolved.settings)
+
+    def read(data: Any) -> Prepared:
+        return prepare(
+            data,
+            kind=objective.data,
+            tokenizer=tokenizer,
+            tokens=config.tokens,
+            template=config.template,
+            rows=config.rows,
+            date=date,
+            group_by_prompt=bool(config.rows.group_by_prompt),
+        )
+
+    def groups_of(prepared: Prepared) -> Sequence[Group]:
+        return mismatch(prepared.groups, prepared.prompt_hash) if needs.mismatched else prepared.groups
+
+    prepared = read(config.data if inputs.data is None else inputs.data)
+    groups = groups_of(prepared)
+    everything = np.arange(len(groups))
+    given = inputs.eval_data if inputs.eval_data is not None else config.eval.data
+    if given is not None:
+        other = read(given)
+        judged = groups_of(other)
+        kept = min(len(judged), config.eval.max_groups)
+        choosing = _choosing(config, other.prompt_hash[:kept])
+        return DataSet(prepared, groups, everything, everything[:0], [judged[i] for i in range(kept)], choosing)
+    share, most = config.eval.holdout, config.eval.max_groups
+    held = held_out(prepared.prompt_hash, share=share, most=most, seed=config.train.seed)
+    if held.all():
+        raise DataError(
+            f"all {len(groups)} groups would be held out (eval.holdout {config.eval.holdout:g}), so nothing is left to "
+            "train on; add rows with other prompts, give eval.data, or set eval.holdout to 0."
+        )
+    choosing = _choosing(config, prepared.prompt_hash[held])
+    return DataSet(prepared, groups, everything[~held], everything[held], None, choosing)
+
+
+def _choosing(config: RunConfig, prompt_hash: NDArray[np.uint64]) -> NDArray[np.int64] | None:
+    if config.keep.best is None:
+        return None
+    choosing, reporting = halves(prompt_hash)
+    if not len(choosing) or not len(reporting):
+        raise ConfigError(
+            f"keep.best is {config.keep.best}, which is chosen on one half of the held-out prompts and reported on the "
+            f"other, and {len(prompt_hash)} held-out groups leave one empty; raise eval.holdout or give more eval.data."
+        )
+    return choosing
+
+
+def policy_of(resolved: Resolved, world: World, tokenizer: Any, inputs: Inputs) -> Loaded:
+    """Load the model in float32, with the adapter that the recipe asks for."""
+    config = resolved.config
+    if inputs.model is not None:
+        return loaded(inputs.model.to(world.device), tokenizer, config.model)
+    made = load_model(config.model, lora=config.lora, seed=config.train.seed)
+    made.model.to(world.device)
+    return made
+
+
+def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
+    """Wrap the model and decide, on the data's first groups, whether prompts are shared."""
+    policy = Policy(model.model, path=config.train.path, checkpointing=config.train.checkpointing)
+    policy.eval()
+    if config.train.path == "auto":
+        first = [data.groups[int(i)] for i in data.train[:4]]
+        choose_path(policy, pack(first))
+    return policy
+
+
+def uses_bf16(config: RunConfig, world: World) -> bool:
+    """Whether products are in bfloat16; `auto` says so on a GPU that has it."""
+    if config.train.precision == "auto":
+        return world.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return config.train.precision == "bf16"

@@ -1,0 +1,126 @@
+"""What yields the groups of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch.group import Floats, Group
+from ..errors import DataError
+from ..maths.counter import permutation, stream
+
+
+@dataclass(frozen=True)
+class Step:
+    """The groups of one optimiser step, the same on all ranks.
+
+    Attributes:
+        index: Counted from 0 over the whole run.
+        groups: At most `batch_size` of them; fewer at the end of an epoch.
+    """
+
+    index: int
+    groups: Sequence[Group]
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Steps from a fixed data set: step s is a slice of permutation(seed, epoch), so any step can be read at once.
+
+    Attributes:
+        groups: The data set.
+        positions: Which of its groups are trained on.
+        batch_size: Groups a step, over all ranks.
+        epochs: Passes over the positions; a fraction is allowed.
+        seed: Orders the groups within each epoch.
+        reference: Reference log-probs by position in `groups`, attached as the token column `reference`.
+    """
+
+    groups: Sequence[Group]
+    positions: NDArray[np.int64]
+    batch_size: int
+    epochs: float
+    seed: int
+    reference: Sequence[Floats] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in a whole pass; the last may be smaller."""
+        return math.ceil(len(self.positions) / self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps in the run, ≥ 1."""
+        return max(1, round(self.steps_per_epoch * self.epochs))
+
+    def step(self, index: int) -> Step:
+        """Return step `index`, with reference columns where there are any."""
+        epoch, place = divmod(index, self.steps_per_epoch)
+        order = permutation(len(self.positions), self.seed, epoch)
+        chosen = self.positions[order[place * self.batch_size : (place + 1) * self.batch_size]]
+        return Step(index, read_groups(self.groups, chosen, self.reference))
+
+
+def read_groups(groups: Sequence[Group], positions: Any, reference: Sequence[Floats] | None) -> list[Group]:
+    """Return the groups at `positions`, each with its reference log-probs where there are any."""
+    if reference is None:
+        return [groups[int(i)] for i in positions]
+    return [groups[int(i)].with_columns(token={"reference": reference[int(i)]}) for i in positions]
+
+
+@dataclass(frozen=True)
+class Mismatched(Sequence[Group]):
+    """A data set in which each group carries one more response, borrowed from a group with another prompt.
+
+    The partner is fixed for the data set (not for the run), so its reference log-probs can be cached. Its weight is 0:
+    it is scored, and counts in no loss term.
+    """
+
+    groups: Sequence[Group]
+    partners: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: Any) -> Any:
+        group, partner = self.groups[index], self.groups[int(self.partners[index])]
+        return Group(
+            row=group.row,
+            prompt=group.prompt,
+            responses=(*group.responses, partner.responses[0]),
+            loss=(*group.loss, partner.loss[0]),
+            edges=group.edges,
+            columns=group.columns,
+        ).with_columns(response=_borrowed(group.columns.response, len(group.responses)))
+
+
+def _borrowed(columns: Any, own: int) -> dict[str, Floats]:
+    extended = {name: np.append(values, np.float32(0)) for name, values in columns.items()}
+    return {**extended, "mismatched": np.array([0] * own + [1], np.float32)}
+
+
+def mismatch(groups: Sequence[Group], prompt_hash: NDArray[np.uint64]) -> Mismatched:
+    """Pair each group with the next one of another prompt, around one seeded cycle of the data set.
+
+    Raises:
+        DataError: All groups share one prompt, so no mismatched pair exists.
+    """
+    n = len(groups)
+    cycle = stream("mismatched partners", n).permutation(n)
+    if n and (prompt_hash == prompt_hash[0]).all():
+        raise DataError(
+            f"all {n} rows share one prompt, and this objective's baseline pairs a prompt with another prompt's "
+            "response; add rows with other prompts."
+        )
+    partners = np.empty(n, np.int64)
+    for place, own in enumerate(cycle):
+        ahead = place + 1
+        while prompt_hash[cycle[ahead % n]] == prompt_hash[own]:
+            ahead += 1
+        partners[own] = cycle[ahead % n]
+    return Mismatched(groups, partners)

@@ -1,0 +1,65 @@
+"""TensorBoard and Weights & Biases as listeners: they receive the rows of `metrics.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError
+from .events import Event, Listener
+
+_NOT_PLOTTED = {"kind", "step", "select"}
+
+
+def listeners(names: Sequence[str], directory: Path) -> list[Listener]:
+    """Return a listener per tracker.
+
+    Raises:
+        MissingExtraError: Its package is not installed.
+    """
+    made = {"tensorboard": _tensorboard, "wandb": _wandb}
+    return [made[name](directory) for name in names]
+
+
+def scalars(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield (name, number) of a metrics row, as train/loss and eval/accuracy; a measure yields its mean."""
+    for name, value in row.items():
+        number = value["mean"] if isinstance(value, Mapping) and "mean" in value else value
+        if name not in _NOT_PLOTTED and isinstance(number, (int, float)):
+            yield f"{row['kind']}/{name}", float(number)
+
+
+def _tensorboard(directory: Path) -> Listener:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("trackers: tensorboard", "tensorboard") from error
+    writer = SummaryWriter(str(directory / "tensorboard"))
+
+    def listen(event: Event) -> None:
+        if event.kind in ("train", "eval"):
+            for name, number in scalars(event.data["row"]):
+                writer.add_scalar(name, number, event.data["step"])
+        elif event.kind == "done":
+            writer.close()
+
+    return listen
+
+
+def _wandb(directory: Path) -> Listener:
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingExtraError("trackers: wandb", "wandb") from error
+    started: list[Any] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "open":
+            started.append(wandb.init(name=directory.name, dir=str(directory), config=event.data["config"]))
+        elif event.kind in ("train", "eval") and started:
+            started[0].log(dict(scalars(event.data["row"])), step=event.data["step"])
+        elif event.kind == "done" and started:
+            started[0].finish()
+
+    return listen

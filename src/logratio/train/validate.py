@@ -1,0 +1,123 @@
+"""Evaluation inside a run: the objective and its metrics on held-out groups, and samples of fixed prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch.group import Group, Ints
+from ..evaluate.kl import divergence, sample_measures
+from ..evaluate.measure import Scored, objective_measures
+from ..logps.policy import Policy
+from ..logps.reference import require_finite, score
+from ..rollout.generate import Sample, generate
+from .distributed import unsharded
+from .gradient import Learner
+
+Live = Callable[[], AbstractContextManager[Policy]]
+"""Yields the reference as a policy, for as long as the context lasts."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Fixed prompts whose samples show what the policy has become.
+
+    Attributes:
+        prompts: Token ids.
+        tokenizer: Turns ids into text.
+        stop_ids: Tokens that end a response.
+        max_new_tokens: Length limit.
+        seed: Of the samples: the same at every evaluation.
+        live: The reference, for the KL on these samples; None leaves it out.
+    """
+
+    prompts: Sequence[Ints]
+    tokenizer: Any
+    stop_ids: Sequence[int]
+    max_new_tokens: int
+    seed: int
+    live: Live | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is measured at step 0 and at intervals; the same numbers whatever the bins.
+
+    Attributes:
+        learner: Policy and objective.
+        groups: Held-out groups, with reference log-probs where the objective reads them.
+        select: Positions in `groups` on which a best checkpoint is chosen; None without that wish.
+        fixed: Prompts to sample from.
+        keep_sample: Takes a row for `samples.jsonl`.
+    """
+
+    learner: Learner
+    groups: Sequence[Group]
+    select: NDArray[np.int64] | None
+    fixed: Prompts
+    keep_sample: Callable[[Mapping[str, Any]], None]
+
+    def __call__(self, done: int) -> dict[str, Any]:
+        """Return measures by name, each {mean, low, high, n}, after `done` steps.
+
+        With `select`, the measures of those groups alone stand under "select".
+        """
+        everything = np.arange(len(self.groups))
+        row = {**self.measures(everything, done), **self.sample(done)}
+        return row if self.select is None else {**row, "select": self.measures(self.select, done)}
+
+    def unseen(self) -> NDArray[np.int64]:
+        """Return the positions that took no part in choosing a best checkpoint."""
+        return np.setdiff1d(np.arange(len(self.groups)), [] if self.select is None else self.select)
+
+    def measures(self, positions: NDArray[np.int64], done: int) -> dict[str, Any]:
+        """Evaluate the objective once on some held-out groups, as if they were one step, after `done` steps.
+
+        Raises:
+            NonFiniteError: A log-prob is NaN or infinite.
+        """
+        groups = [self.groups[int(i)] for i in positions]
+        if not groups:
+            return {}
+        learner = self.learner
+        values = score(learner.policy, groups, bin_tokens=learner.bin_tokens, needs=learner.needs)
+        require_finite(groups, values, f"evaluation after {done} steps: policy")
+        found = objective_measures(Scored.of(groups, values), learner.objective, learner.settings)
+        return {name: measure.to_json() for name, measure in found.items()}
+
+    def sample(self, done: int) -> dict[str, Any]:
+        """Sample every fixed prompt once, keep the texts, and measure length, repetition, ended share and KL."""
+        fixed = self.fixed
+        if not fixed.prompts:
+            return {}
+        with unsharded(self.learner.policy):
+            drawn = generate(
+                self.learner.policy.model,
+                fixed.prompts,
+                max_new_tokens=fixed.max_new_tokens,
+                stop_ids=fixed.stop_ids,
+                seed=fixed.seed,
+            )
+        for index, (prompt, (sample,)) in enumerate(zip(fixed.prompts, drawn, strict=True)):
+            self.keep_sample(_row(done, index, fixed.tokenizer, prompt, sample))
+        out = sample_measures(fixed.prompts, drawn)
+        if fixed.live is not None:
+            with fixed.live() as reference:
+                out["kl"] = divergence(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
+        return {name: measure.to_json() for name, measure in out.items()}
+
+
+def _row(done: int, index: int, tokenizer: Any, prompt: Ints, sample: Sample) -> dict[str, Any]:
+    return {
+        "step": done,
+        "index": index,
+        "prompt": tokenizer.decode(prompt.tolist(), skip_special_tokens=False),
+        "text": tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True),
+        "tokens": len(sample.tokens),
+        "ended": sample.ended,
+    }

@@ -1,0 +1,136 @@
+"""`logratio train` and what follows it, run on a tiny model as a person would."""
+
+import json
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from logratio import objectives
+from logratio.cli.app import main
+from logratio.config import RunConfig
+from logratio.train.keys import keys
+from small_files import write_model, write_pairs
+
+QUICK = ["--eval.max_new_tokens", "8", "--eval.samples", "2", "--every.eval", "1"]
+
+
+def called(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    told = capsys.readouterr()
+    return caught.value.code, told.out, told.err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, pairs, and a finished run."""
+    folder = tmp_path_factory.mktemp("place")
+    write_model(folder / "model")
+    write_pairs(folder / "pairs.jsonl", 64)
+    given = ["--model", str(folder / "model"), "--data", str(folder / "pairs.jsonl"), "--output", str(folder / "run")]
+    with pytest.raises(SystemExit) as caught:
+        main(["train", *given, "--batch-size", "16", "--lr", "3e-3", *QUICK])
+    assert caught.value.code == 0
+    return folder
+
+
+def test_help_shows_every_key_with_default_rule_and_description(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    code, out, _ = called(capsys, "train", "--help")
+    table = keys(RunConfig)
+    del table["objective"]
+    for name in objectives.names():
+        table |= keys(objectives.load(name).settings, "objective.")
+    for key in table.values():
+        line = next(line for line in out.splitlines() if f"--{key.path} " in line)
+        assert key.description and key.description in line
+        if key.default not in (None, "none", "false"):
+            assert f"[default: {key.default}]" in line
+        if key.kind in ("integer", "number"):
+            assert key.rule in line
+        assert all(choice in line for choice in key.choices)
+    assert "[default: dpo]" in out and all(name in out for name in objectives.names())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_fits_the_terminal(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, called(capsys, "train", "--help")[1].splitlines())) <= width
+
+
+def test_a_run_leaves_a_model_that_transformers_loads(place):
+    model = AutoModelForCausalLM.from_pretrained(place / "run" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(place / "run" / "model")
+    assert model.config.vocab_size == len(tokenizer)
+
+
+def test_every_form_of_option_reaches_the_recipe(place, capsys):
+    recipe = place / "recipe.yaml"
+    recipe.write_text("objective: {name: dpo, beta: 0.5}\ntrain: {lr: 1e-3, epochs: 9}\nkeep: {last: 5}\n")
+    data = str(place / "pairs.jsonl")
+    words = [recipe, "--model", place / "model", "--data", data, "--data", f"{{path: {data}, weight: 2}}"]
+    words += ["--output", place / "run2", "--beta", "0.2", "--train.lr=2e-3", "--epochs", "0.1", "--lora", "4"]
+    words += ["--tokens.max-length", "32", "--train.checkpointing", "--map", "chosen=chosen", "--max-bad-rows", "0.5"]
+    words += ["--template.kwargs.enable_thinking", "false", "--lora.targets", "[q_proj, v_proj]", *QUICK]
+    code, out, _ = called(capsys, "train", *words)
+    assert code == 0 and "0.002 (given)" in out
+    config = yaml.safe_load((place / "run2" / "config.yaml").read_text())
+    assert config["objective"] == {"name": "dpo", "beta": 0.2, "label_smoothing": 0.0}
+    assert [part["weight"] for part in config["data"]] == [1.0, 2.0]
+    assert (config["train"]["lr"], config["train"]["epochs"], config["train"]["checkpointing"]) == (2e-3, 0.1, True)
+    assert config["lora"] == {"r": 4, "alpha": 8.0, "targets": ["q_proj", "v_proj"], "dropout": 0.0}
+    assert config["tokens"]["max_length"] == 32 and config["keep"]["last"] == 5
+    assert config["rows"]["map"] == {"chosen": "chosen"} and config["rows"]["max_bad_rows"] == 0.5
+    assert config["template"]["kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a.yaml", "b.yaml"], "b.yaml is a second recipe beside a.yaml"),
+        (["pairs.jsonl"], "data is given with --data"),
+        (["--per-device-train-batch-size", "4"], "`per_device_train_batch_size` has no counterpart"),
+        (["--learning_rate=1e-5"], "write `train.lr: 1e-5`"),
+        (["--bf16"], "use train.precision"),
+        (["--map", "chosen"], 'has no "="'),
+        (["--lora.targets", "[q_proj"], "is not valid YAML"),
+        (["--resume", "/nowhere"], "/nowhere holds no run"),
+        (["--resume", "/nowhere", "--lr", "1"], "so --train.lr cannot be given"),
+        (["--resume", "auto", "--model", "m", "--data", "d"], "--output"),
+    ],
+)
+def test_mistakes_are_answered_before_anything_loads(words, said, capsys):
+    code, _, err = called(capsys, "train", *words)
+    assert code == 2 and said in err
+
+
+def test_a_used_directory_is_not_overwritten_and_says_how_to_continue(place, capsys):
+    given = ["--model", place / "model", "--data", place / "pairs.jsonl", "--output", place / "run"]
+    code, _, err = called(capsys, "train", *given)
+    assert code == 2 and f"--resume {place / 'run'}" in err
+
+
+def test_eval_prints_json_alone(place, capsys):
+    ask = ["eval", place / "run", "--data", place / "pairs.jsonl", "--samples", "4", "--max-new-tokens", "8"]
+    code, out, _ = called(capsys, *ask, "--json")
+    result = json.loads(out)
+    assert code == 0 and {"accuracy", "margin", "kl", "about"} <= set(result)
+    assert {"mean", "low", "high", "n"} <= set(result["accuracy"])
+    code, out, _ = called(capsys, *ask)
+    assert code == 0 and all(name in out for name in result if name != "about")
+
+
+def test_sample_shows_policy_beside_reference(place, capsys):
+    code, out, _ = called(
+        capsys, "sample", place / "run", "--max-new-tokens", "4", "--prompt", "Review the plot of film3 :"
+    )
+    assert code == 0 and "film3" in out and "policy" in out and "reference" in out
+
+
+def test_export_and_report_print_where_they_wrote(place, capsys):
+    code, out, _ = called(capsys, "export", place / "run", "--to", place / "out")
+    assert code == 0 and (place / "out" / "model.safetensors").is_file() and str(place / "out") in out
+    (place / "run" / "report.html").unlink()
+    code, out, _ = called(capsys, "report", place / "run")
+    assert code == 0 and (place / "run" / "report.html").is_file() and "report.html" in out

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from logratio.errors import LogratioError
+from logratio.files import atomic_path, content_hash, read_shard, write_json, write_shard
+
+
+def test_a_shard_comes_back_and_any_flipped_bit_makes_it_absent(tmp_path):
+    path = tmp_path / "a.shard"
+    arrays = {"ids": np.arange(7, dtype=np.int32), "none": np.zeros((0, 2), np.float32), "x": np.linspace(0, 1, 5)}
+    write_shard(path, arrays, {"made": "here"})
+    back, meta = read_shard(path)
+    assert meta == {"made": "here"}
+    assert all(np.array_equal(back[name], array) and back[name].dtype == array.dtype for name, array in arrays.items())
+    whole = path.read_bytes()
+    base = 8 + int.from_bytes(whole[:8], "little")
+    for at in (base, base + 27, base + 64 + 39):  # first and last byte of ids, last byte of x
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert read_shard(path) is None
+    path.write_bytes(whole[: base + 3])
+    assert read_shard(path) is None
+    assert read_shard(tmp_path / "absent") is None
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == '{\n  "x": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_is_one_sentence():
+    from pathlib import Path
+
+    with pytest.raises(LogratioError, match="could not be written .* free space"):
+        with atomic_path(Path("/dev/shm/logratio-test.json")) as temporary:
+            temporary.write_text("x")
+            raise OSError(28, "No space left on device")
+
+
+def test_the_hash_separates_parts_and_knows_types():
+    assert content_hash("ab", "c") != content_hash("a", "bc")
+    assert content_hash(np.array([1, 2], np.int32)) != content_hash(np.array([1, 2], np.int64))
+    assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
