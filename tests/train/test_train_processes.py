@@ -20,7 +20,7 @@ from logratio.batch.plan import plan
 from logratio.files import read_shard, write_shard
 
 HERE = Path(__file__).parent
-LIMIT = 560
+LIMIT = 300
 """Seconds after which processes count as hung."""
 
 LAYOUTS = ("tied", "untied", "attention", "head")

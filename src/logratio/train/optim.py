@@ -155,10 +155,11 @@ class Optimizer:
             if kept is not slot.weight:
                 slot.weight.data.copy_(kept.data)
             moments = self._moments(slot)
-            for key in {name.split("/", 1)[0] for name in state if name.endswith(f"/{slot.name}")} - {"weight"}:
+            like = slot.master.data
+            # In one order on all ranks: each part is dealt out by a collective, and a set's order is a process's own.
+            for key in sorted({name.split("/", 1)[0] for name in state if name.endswith(f"/{slot.name}")} - {"weight"}):
                 value = state[f"{key}/{slot.name}"]
-                like = slot.master.data
-                moments[key] = part_of(value, like) if value.shape == whole(like).shape else value.clone()
+                moments[key] = part_of(value, like) if value.shape == like.shape else value.clone()
 
     def _kept(self, slot: Slot) -> nn.Parameter:
         """Return the tensor that persists between steps: a checkpoint holds it."""
