@@ -52,7 +52,7 @@ class Lesson:
 
 LESSONS: dict[Size, Lesson] = {
     "nano": Lesson(demonstrations=10_000, batch_size=32, lr=1.5e-2, prompts=1_000, held_out=200),
-    "small": Lesson(demonstrations=24_000, batch_size=32, lr=6e-3, prompts=2_000, held_out=500),
+    "small": Lesson(demonstrations=36_000, batch_size=32, lr=5e-3, prompts=2_500, held_out=500),
 }
 
 
@@ -170,9 +170,7 @@ def _make(built: Built, say: Say) -> None:
             eval={"holdout": 0.0},
             every={"eval": 1.0, "checkpoint": 1.0},
         )
-        if made_run.status == "interrupted":
-            raise KeyboardInterrupt
-        shutil.move(made_run.model, built.model)
+        shutil.move(finished(made_run).model, built.model)
     say(f"sampling {lesson.samples} answers to each of {lesson.prompts + lesson.held_out:,} prompts")
     made = load_model(str(built.model))
     asked: dict[Split, int] = {"train": lesson.prompts, "held_out": lesson.held_out}

@@ -119,8 +119,6 @@ def trial(
         eval={"max_new_tokens": built.world.scale.response},
         every={"eval": 0.25, "checkpoint": 1.0},
     )
-    if run.status == "interrupted":
-        raise KeyboardInterrupt
     after = answers(built, finished(run).model, seed=seed + 2)
     return Trial(run, after, {**after.measures(), **compared(built, after, before)})
 
