@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..errors import ConfigError, nearest
 from .base import Objective
+from .mixture import with_sft
 
-_PARTS = {"__init__", "base", "views", "metrics"}
+_PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise"}
 
 
 def names() -> tuple[str, ...]:
@@ -25,4 +26,4 @@ def load(name: str) -> Objective:
     if name not in names():
         raise ConfigError(f'objective "{name}" does not exist; {nearest(name, names())}')
     objective: Objective = import_module(f"{__name__}.{name}").OBJECTIVE
-    return objective
+    return with_sft(objective) if objective.data == "pairs" and not objective.supervised else objective

@@ -12,6 +12,7 @@ from ..batch.logps import Logps
 from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..config import Leaf
+from .facts import Facts
 from .metrics import Metric
 
 Unit = Literal["token", "response", "edge", "group"]
@@ -51,6 +52,9 @@ class Objective:
         needs: Settings → what it reads.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
+        suggested_by: Where those come from.
+        supervised: Whether it imitates the chosen response already, so that `sft_weight` is not offered beside it.
+        facts: Properties that the contract suite holds it to.
     """
 
     summary: str
@@ -64,3 +68,6 @@ class Objective:
     needs: Callable[[Any], Needs] = lambda settings: Needs()
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
+    suggested_by: str = ""
+    supervised: bool = False
+    facts: Facts = field(default_factory=Facts)

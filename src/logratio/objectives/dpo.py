@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from . import views
 from .base import Objective, Settings, Term
+from .facts import PAIRWISE, Facts
 from .metrics import Metric, pair_metrics
 
 
@@ -40,7 +42,7 @@ def dpo(pairs: views.PairLogps, *, beta: float, label_smoothing: float = 0.0) ->
     Returns:
         Loss per edge, [E], unreduced: the loop divides by the term's global denominator.
     """
-    margin = beta * (pairs.chosen_logratio - pairs.rejected_logratio)
+    margin = beta * pairs.difference
     right = (1 - label_smoothing) * pairs.probability + label_smoothing * (1 - pairs.probability)
     return right * softplus(-margin) + (1 - right) * softplus(margin)
 
@@ -64,4 +66,10 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     needs=lambda settings: Needs(reference=True),
+    facts=Facts(
+        at_reference=lambda batch, settings: {"dpo": math.log(2)},
+        invariant=PAIRWISE,
+        curve="decreasing",
+        swap=lambda settings: settings.beta * (1 - 2 * settings.label_smoothing),
+    ),
 )

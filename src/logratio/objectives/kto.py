@@ -13,6 +13,7 @@ from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from . import views
 from .base import Objective, Settings, Term
+from .facts import Facts
 from .metrics import Metric
 
 
@@ -77,6 +78,11 @@ def _metrics(logps: Logps, batch: PackedBatch, settings: KtoSettings) -> Mapping
     }
 
 
+def _at_reference(batch: PackedBatch, settings: KtoSettings) -> Mapping[str, Tensor]:
+    good = batch.response["label"] > 0
+    return {"kto": torch.where(good, settings.desirable_weight, settings.undesirable_weight) / 2}
+
+
 OBJECTIVE = Objective(
     summary="good or bad labels, one response at a time",
     formula="λ·(1 − σ(±β(a − z₀))), a = log π/π_ref summed over the response, mean over responses of the step",
@@ -89,4 +95,6 @@ OBJECTIVE = Objective(
     needs=lambda settings: Needs(reference=True, mismatched=True),
     scope="step",
     suggests={"train.lr": 5e-6},
+    suggested_by="Ethayarajh et al. 2024, §4",
+    facts=Facts(at_reference=_at_reference),
 )

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .views import PairLogps
+from .views import PairLogps, PairSums
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "share",
     ),
     "margin": ("β·(chosen log-ratio − rejected log-ratio)", "nat"),
+    "likelihood_accuracy": ("share of pairs with log π(y⁺|x) > log π(y⁻|x), ½ where equal", "share"),
+    "per_token_accuracy": ("share of pairs with log π(y⁺|x)/|y⁺| > log π(y⁻|x)/|y⁻|, ½ where equal", "share"),
+    "logp_chosen_per_token": ("Σ log π(y⁺|x) / Σ chosen tokens", "nat/token"),
+    "logp_rejected_per_token": ("Σ log π(y⁻|x) / Σ rejected tokens", "nat/token"),
     "logratio_chosen": ("log π(y⁺|x)/π_ref(y⁺|x), summed over the response", "nat"),
     "logratio_rejected": ("log π(y⁻|x)/π_ref(y⁻|x), summed over the response", "nat"),
     "logratio_chosen_per_token": ("Σ chosen log-ratios / Σ chosen tokens", "nat/token"),
@@ -71,3 +75,17 @@ def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
         "logratio_chosen_per_token": Metric(chosen / pairs.chosen_length, "edge", pairs.chosen_length),
         "logratio_rejected_per_token": Metric(rejected / pairs.rejected_length, "edge", pairs.rejected_length),
     }
+
+
+def likelihood_metrics(pairs: PairSums) -> dict[str, Metric]:
+    """Return accuracies and log-probs of E pairs by the policy alone (formulas in `TABLE`)."""
+    return {
+        "likelihood_accuracy": Metric(_wins(pairs.chosen - pairs.rejected), "edge"),
+        "per_token_accuracy": Metric(_wins(pairs.chosen_mean - pairs.rejected_mean), "edge"),
+        "logp_chosen_per_token": Metric(pairs.chosen_mean, "edge", pairs.chosen_length),
+        "logp_rejected_per_token": Metric(pairs.rejected_mean, "edge", pairs.rejected_length),
+    }
+
+
+def _wins(difference: Tensor) -> Tensor:
+    return (torch.sign(difference) + 1) / 2

@@ -51,4 +51,6 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     suggests={"train.lr": 1e-5},
+    suggested_by="common practice for models of 1B to 8B",
+    supervised=True,
 )

@@ -1,8 +1,10 @@
-"""A batch as an objective reads it: responses, and pairs of them."""
+"""A batch as an objective reads it: responses, pairs of them, and whole rankings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -32,23 +34,42 @@ class ResponseLogps:
 
 
 @dataclass(frozen=True)
-class PairLogps:
-    """Sums over the chosen and the rejected response of each edge, [E].
+class PairSums:
+    """Sums over the chosen and the rejected response of each edge, [E], without a reference.
 
     Attributes:
         chosen, rejected: log π(y|x), nats.
-        reference_chosen, reference_rejected: log π_ref(y|x), nats.
         chosen_length, rejected_length: Scored tokens.
         probability: Probability that the winner is preferred, in [0, 1]; 1 for a plain label.
     """
 
     chosen: Tensor
     rejected: Tensor
-    reference_chosen: Tensor
-    reference_rejected: Tensor
     chosen_length: Tensor
     rejected_length: Tensor
     probability: Tensor
+
+    @property
+    def chosen_mean(self) -> Tensor:
+        """Mean log-prob of the chosen response's tokens, nat/token."""
+        return self.chosen / self.chosen_length
+
+    @property
+    def rejected_mean(self) -> Tensor:
+        """Mean log-prob of the rejected response's tokens, nat/token."""
+        return self.rejected / self.rejected_length
+
+
+@dataclass(frozen=True)
+class PairLogps(PairSums):
+    """The same beside the reference's.
+
+    Attributes:
+        reference_chosen, reference_rejected: log π_ref(y|x), nats, [E].
+    """
+
+    reference_chosen: Tensor
+    reference_rejected: Tensor
 
     @property
     def chosen_logratio(self) -> Tensor:
@@ -60,6 +81,38 @@ class PairLogps:
         """The log-ratio log π(y⁻|x)/π_ref(y⁻|x), nats."""
         return self.rejected - self.reference_rejected
 
+    @property
+    def difference(self) -> Tensor:
+        """h, the chosen log-ratio minus the rejected one, nats."""
+        return self.chosen_logratio - self.rejected_logratio
+
+
+P = TypeVar("P", bound=PairSums)
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """All responses of each group, [G, K]; groups with fewer than K are padded.
+
+    Attributes:
+        policy: log π(y|x), nats.
+        length: Scored tokens; 1 where absent.
+        score: Higher is better.
+        present: True where there is a response.
+        slot_S: Place of each response in the flattened [G·K].
+    """
+
+    policy: Tensor
+    length: Tensor
+    score: Tensor
+    present: Tensor
+    slot_S: Tensor
+
+    def spread(self, value_S: Tensor) -> Tensor:
+        """Lay a value per response out as [G, K], 0 where absent."""
+        flat = torch.zeros(self.present.numel(), dtype=value_S.dtype, device=value_S.device)
+        return flat.index_copy(0, self.slot_S, value_S).view(self.present.shape)
+
 
 def responses(logps: Logps, batch: PackedBatch) -> ResponseLogps:
     """Sum token log-probs over responses. The batch carries the token column `reference`."""
@@ -70,16 +123,72 @@ def responses(logps: Logps, batch: PackedBatch) -> ResponseLogps:
     )
 
 
+def pair_sums(logps: Logps, batch: PackedBatch) -> PairSums:
+    """Gather both sides of every edge."""
+    return _sums(batch.sum_by_response(logps.policy_R), batch)
+
+
 def pairs(logps: Logps, batch: PackedBatch) -> PairLogps:
     """Gather both sides of every edge. The batch carries the token column `reference`."""
     by_response = responses(logps, batch)
-    won, lost = batch.winner_E, batch.loser_E
+    sums = _sums(by_response.policy, batch)
     return PairLogps(
-        chosen=by_response.policy.index_select(0, won),
-        rejected=by_response.policy.index_select(0, lost),
-        reference_chosen=by_response.reference.index_select(0, won),
-        reference_rejected=by_response.reference.index_select(0, lost),
-        chosen_length=by_response.length.index_select(0, won),
-        rejected_length=by_response.length.index_select(0, lost),
-        probability=batch.edge.get("probability", torch.ones(len(won), device=won.device)),
+        **vars(sums),
+        reference_chosen=by_response.reference.index_select(0, batch.winner_E),
+        reference_rejected=by_response.reference.index_select(0, batch.loser_E),
     )
+
+
+def _sums(policy_S: Tensor, batch: PackedBatch) -> PairSums:
+    won, lost = batch.winner_E, batch.loser_E
+    return PairSums(
+        chosen=policy_S.index_select(0, won),
+        rejected=policy_S.index_select(0, lost),
+        chosen_length=batch.length_S.to(policy_S).index_select(0, won),
+        rejected_length=batch.length_S.to(policy_S).index_select(0, lost),
+        probability=batch.edge.get("probability", torch.ones(len(won), device=won.device)).to(policy_S),
+    )
+
+
+def rankings(logps: Logps, batch: PackedBatch) -> Rankings:
+    """Lay each group's responses side by side. The batch carries the response column `score`."""
+    group_S = batch.spans.group_S.to(logps.policy_R.device)
+    groups = len(batch.row_G)
+    count_G = torch.bincount(group_S, minlength=groups)
+    first_G = count_G.cumsum(0) - count_G
+    most = int(count_G.max()) if groups else 0
+    slot_S = group_S * most + torch.arange(len(group_S), device=group_S.device) - first_G.index_select(0, group_S)
+    present = torch.arange(most, device=group_S.device)[None] < count_G[:, None]
+    policy_S = batch.sum_by_response(logps.policy_R)
+    bare = Rankings(policy=policy_S, length=policy_S, score=policy_S, present=present, slot_S=slot_S)
+    return replace(
+        bare,
+        policy=bare.spread(policy_S),
+        length=bare.spread(batch.length_S.to(policy_S)) + (~present).to(policy_S),
+        score=bare.spread(batch.response["score"].to(policy_S)),
+    )
+
+
+def swapped(pairs: P) -> P:
+    """Return the pairs with chosen and rejected exchanged."""
+    other = {"chosen": "rejected", "rejected": "chosen"}
+    sides = {
+        field.name: field.name.replace(side, other[side])
+        for field in fields(pairs)
+        for side in other
+        if side in field.name
+    }
+    exchanged = {name: getattr(pairs, opposite) for name, opposite in sides.items()}
+    return replace(pairs, **exchanged, probability=1 - pairs.probability)
+
+
+def expected(pairs: P, loss: Callable[[P], Tensor]) -> Tensor:
+    """Return a loss per pair under soft labels, p·ℓ(pair) + (1−p)·ℓ(pair swapped), [E]; ℓ(pair) for plain labels.
+
+    The expectation of `loss` over labels drawn with the pair's own probability, so that it has the same minimum as the
+    repeated judgements themselves.
+    """
+    plain = loss(pairs)
+    if bool((pairs.probability == 1).all()):
+        return plain
+    return pairs.probability * plain + (1 - pairs.probability) * loss(swapped(pairs))

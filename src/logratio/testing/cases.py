@@ -1,0 +1,115 @@
+"""Inputs on which an objective is checked, and its total loss on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..batch.group import Group
+from ..batch.logps import Logps
+from ..batch.packed import PackedBatch, pack
+from ..objectives.base import Objective, Settings
+from .worlds import KINDS, random_groups
+
+
+@dataclass(frozen=True)
+class Case:
+    """An objective with settings, on a batch in float64.
+
+    Attributes:
+        objective: What is checked.
+        settings: Its settings.
+        groups: The batch's groups.
+    """
+
+    objective: Objective
+    settings: Settings
+    groups: Sequence[Group]
+
+    @cached_property
+    def batch(self) -> PackedBatch:
+        """The groups as one batch."""
+        return pack(self.groups)
+
+    @cached_property
+    def logp_R(self) -> Tensor:
+        """Log-probs around the reference's, float64 nats, below 0."""
+        draw = torch.Generator().manual_seed(1)
+        noise_R = torch.randn(len(self.batch.target_R), generator=draw, dtype=torch.float64)
+        return (self.batch.token["reference"].double() + noise_R).clamp(max=-0.05)
+
+    def logps(self, logp_R: Tensor) -> Logps:
+        """Return log-probs with the extras that the objective needs: entropy and Σπ² as of a plausible distribution."""
+        extras = self.objective.needs(self.settings).extras
+        detached_R = logp_R.detach()
+        return Logps(
+            logp_R,
+            entropy_R=1.5 - 0.1 * detached_R if "entropy" in extras else None,
+            square_R=(0.9 * detached_R).exp() if "square" in extras else None,
+        )
+
+    def losses(self, logp_R: Tensor, batch: PackedBatch | None = None) -> dict[str, Tensor]:
+        """Return each term's losses per item at the given log-probs."""
+        return dict(self.objective.losses(self.logps(logp_R), batch or self.batch, self.settings))
+
+    def total(self, logp_R: Tensor, batch: PackedBatch | None = None) -> Tensor:
+        """Return Σ over terms and items of c·ℓ, each item by a weight of its own, borrowed responses by 0."""
+        terms = self.objective.terms(self.settings)
+        parts = [
+            terms[name].coefficient * (self._weights(loss, terms[name].unit) * loss).sum()
+            for name, loss in self.losses(logp_R, batch).items()
+        ]
+        return torch.stack(parts).sum()
+
+    def _weights(self, loss: Tensor, unit: str) -> Tensor:
+        weights = torch.linspace(1, 2, len(loss), dtype=loss.dtype)
+        return weights * (self.batch.response["weight"] > 0) if unit == "response" else weights
+
+    def shifted(self, logp_R: Tensor, by_S: Tensor) -> Tensor:
+        """Return log-probs whose sum over each response is larger by `by_S`, spread evenly over its tokens."""
+        return logp_R + (by_S / self.batch.length_S.double()).index_select(0, self.batch.response_R)
+
+    def at(self, reference_R: Tensor) -> Case:
+        """Return the same case with other reference log-probs, [R]."""
+        other = Case(self.objective, self.settings, self.groups)
+        other.__dict__["batch"] = self.batch.with_token(reference=reference_R)
+        return other
+
+
+def case(objective: Objective, settings: Settings, *, n: int = 6, seed: int = 2, **changes: Any) -> Case:
+    """Return a case of `n` random groups of the objective's kind of data."""
+    return Case(objective, settings, random_groups(n, seed=seed, **{**KINDS[objective.data], **changes}))
+
+
+def variants(objective: Objective) -> list[Settings]:
+    """Return the default settings and each of the objective's declared other choices."""
+    return [objective.settings(**values) for values in ({}, *objective.facts.variants)]
+
+
+def even_pairs(objective: Objective, settings: Settings, h: Tensor) -> tuple[Case, Tensor]:
+    """Return pairs of equally long responses and log-probs at which their margins are `h`, a⁺ = −a⁻ = h/2.
+
+    Where no reference is read, log π stands for a, at a level of −60 nats.
+    """
+    groups = [_even(group) for group in random_groups(len(h), k=2, scores=objective.data == "rankings")]
+    made = Case(objective, settings, groups)
+    level_R = torch.full((len(made.batch.target_R),), -15.0, dtype=torch.float64)
+    sign_S = torch.where(torch.arange(made.batch.responses) % 2 == 0, 0.5, -0.5)
+    made = made.at(level_R)
+    return made, made.shifted(level_R, sign_S * h.repeat_interleave(2))
+
+
+def _even(group: Group) -> Group:
+    length = 4
+    response = tuple(tokens[:1].repeat(length) for tokens in group.responses)
+    mask = tuple(torch.ones(length, dtype=torch.bool).numpy() for _ in group.responses)
+    bare = replace(group, responses=response, loss=mask, columns=replace(group.columns, token={}))
+    return bare.with_columns(
+        token={"reference": torch.zeros(2 * length).numpy()},
+        edge={"margin": torch.zeros(len(group.edges)).numpy()},
+    )

@@ -1,0 +1,262 @@
+"""The contract suite: what every objective meets by being registered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from torch import Tensor
+
+from ..batch.packed import PackedBatch, pack
+from ..objectives.base import Objective
+from ..objectives.metrics import TABLE
+from .cases import Case, case, even_pairs, variants
+
+Check = Callable[[Objective], None]
+
+
+def contract(objective: Objective) -> None:
+    """Hold an objective to everything that the ones here are held to.
+
+    Raises:
+        AssertionError: Names the check, the term and the figures.
+    """
+    for check in CHECKS:
+        check(objective)
+
+
+def shapes(objective: Objective) -> None:
+    """One finite value per item of each declared unit; terms, losses and metrics by declared names."""
+    for given in _cases(objective):
+        terms, losses = objective.terms(given.settings), given.losses(given.logp_R)
+        sizes = _sizes(given.batch)
+        assert losses.keys() == terms.keys(), f"terms {sorted(terms)}, losses {sorted(losses)}"
+        for name, loss in losses.items():
+            assert loss.shape == (sizes[terms[name].unit],), f"{name}: shape {tuple(loss.shape)}, {sizes}"
+            assert bool(loss.isfinite().all()), f"{name} is not finite"
+        for name, metric in objective.metrics(given.logps(given.logp_R), given.batch, given.settings).items():
+            assert name in TABLE, f"metric {name} has no formula and unit in metrics.TABLE"
+            assert metric.unit == "step" or metric.value.shape == (sizes[metric.unit],), f"metric {name}"
+
+
+def gradients(objective: Objective) -> None:
+    """Autograd agrees with central differences, in float64, except where a value is detached by design."""
+    for given in _cases(objective):
+        if objective.facts.detached:
+            continue
+        leaf_R = given.logp_R.clone().requires_grad_()
+        (gradient_R,) = torch.autograd.grad(given.total(leaf_R), leaf_R)
+        borrowed_R = _borrowed(given.batch)
+        for at in torch.nonzero(~borrowed_R).flatten()[::5].tolist():
+            step_R = torch.zeros_like(given.logp_R)
+            step_R[at] = 1e-5
+            slope = (given.total(given.logp_R + step_R) - given.total(given.logp_R - step_R)).item() / 2e-5
+            assert math.isclose(gradient_R[at].item(), slope, rel_tol=2e-5, abs_tol=1e-7), (
+                f"token {at}: autograd {gradient_R[at].item():.9g}, differences {slope:.9g}"
+            )
+        assert not bool(gradient_R[borrowed_R].any()), "a borrowed response has a gradient"
+
+
+def invariance_to_order(objective: Objective) -> None:
+    """Items keep their losses whatever the order of groups; an item-scope loss, whatever is beside it in the bin."""
+    for given in _cases(objective):
+        whole = given.losses(given.logp_R)
+        order = list(range(len(given.groups)))[::-1]
+        starts = _starts(given)
+        for parts in [[order]] + ([[[i] for i in order]] if objective.scope == "item" else []):
+            for name, loss in whole.items():
+                again = torch.cat([_of(given, part, starts)[name] for part in parts])
+                assert torch.allclose(again.sort().values, loss.sort().values, rtol=1e-9, atol=1e-9), (
+                    f"{name} depends on the order or the company of groups"
+                )
+
+
+def value_at_the_reference(objective: Objective) -> None:
+    """Where π = π_ref the losses are the declared ones."""
+    for given in _cases(objective):
+        if not objective.needs(given.settings).reference:
+            assert objective.facts.at_reference is None, "it declares a value at a reference that it does not read"
+            continue
+        assert objective.facts.at_reference is not None, "its value at the reference is not declared"
+        declared = objective.facts.at_reference(given.batch, given.settings)
+        for name, loss in given.losses(given.batch.token["reference"].double()).items():
+            if name == "sft":
+                continue
+            expected = torch.as_tensor(declared[name], dtype=torch.float64).expand_as(loss)
+            own = ~_borrowed_responses(given.batch) if len(loss) == given.batch.responses else slice(None)
+            assert torch.allclose(loss[own], expected[own], rtol=1e-6, atol=1e-7), f"{name}: {loss}, {expected}"
+
+
+def invariances(objective: Objective) -> None:
+    """Declared shifts leave all losses as they are; undeclared ones change some."""
+    for given in _cases(objective):
+        reads = objective.needs(given.settings).reference
+        before = given.losses(given.logp_R)
+        by_S = torch.full((given.batch.responses,), 0.7, dtype=torch.float64)
+        reference_R = given.batch.token["reference"].double()
+        after = {
+            "policy": given.losses(given.shifted(given.logp_R, by_S)),
+            "reference": given.at(given.shifted(reference_R, by_S)).losses(given.logp_R),
+        }
+        for shift, losses in after.items():
+            if shift == "reference" and not reads:
+                continue
+            same = all(torch.allclose(losses[name], before[name], rtol=1e-9, atol=1e-9) for name in before)
+            declared = shift in objective.facts.invariant
+            assert same == declared, f"{shift} shift: {'declared, but it matters' if declared else 'not declared'}"
+
+
+def curve(objective: Objective) -> None:
+    """The loss of a pair falls with its margin, or has the declared minimum; and obeys the swap identity."""
+    facts = objective.facts
+    if facts.curve is None and facts.minimum is None and facts.swap is None:
+        return
+    for settings in variants(objective):
+        h = torch.linspace(-12, 12, 49, dtype=torch.float64)
+        given, logp_R = even_pairs(objective, settings, h)
+        loss = _weighted_items(given, logp_R, len(h))
+        if facts.curve == "decreasing":
+            assert bool((loss.diff() <= 1e-12).all()) and loss[-1] < loss[0], "not decreasing in the margin"
+        if facts.minimum is not None:
+            best = torch.tensor([facts.minimum(settings)], dtype=torch.float64)
+            around = torch.cat((best - 1e-3, best, best + 1e-3))
+            low = _weighted_items(*even_pairs(objective, settings, around), 3)
+            assert low[1] < low[0] and low[1] < low[2], f"no minimum at the declared margin {best.item():g}: {low}"
+        if facts.swap is not None:
+            gap = loss - loss.flip(0)
+            assert torch.allclose(gap, -facts.swap(settings) * h, atol=1e-8), "swap identity ℓ(h) − ℓ(−h) = −k·h"
+
+
+def extremes(objective: Objective) -> None:
+    """Log-ratios of ±10⁴ in float32 give finite losses and gradients."""
+    for given in _cases(objective):
+        for side in (1.0, -1.0):
+            sign_S = side * torch.where(torch.arange(given.batch.responses) % 2 == 0, 1.0, -1.0)
+            ratio_R = given.shifted(torch.zeros_like(given.logp_R), 1e4 * sign_S).float()
+            reference_R = torch.where(ratio_R > 0, -ratio_R, 0.0) - 2
+            far = given.at(reference_R)
+            leaf_R = (reference_R + ratio_R).requires_grad_()
+            total = far.total(leaf_R)
+            total.backward()
+            assert bool(total.isfinite()), f"loss {total.item()} at log-ratios of ±10⁴"
+            assert leaf_R.grad is not None and bool(leaf_R.grad.isfinite().all()), "gradient at log-ratios of ±10⁴"
+
+
+def every_setting_acts(objective: Objective) -> None:
+    """Each field changes the loss wherever it may be set; elsewhere setting it is an error; bounds are kept."""
+    for name, field in objective.settings.model_fields.items():
+        assert field.description, f"{name} has no description"
+        acted = False
+        for base in variants(objective):
+            given = case(objective, base)
+            for value in _others(field, getattr(base, name)):
+                try:
+                    other = objective.settings(**{**base.model_dump(), name: value})
+                except ValidationError:
+                    continue
+                after = Case(objective, other, given.groups)
+                assert _changes(given, after), f"{name} = {value} is accepted and ignored beside {base}"
+                acted = True
+        assert acted, f"{name} could nowhere be set"
+        for value in _beyond(field):
+            try:
+                objective.settings(**{name: value})
+            except ValidationError:
+                continue
+            raise AssertionError(f"{name} = {value} is out of range and accepted")
+
+
+def documentation(objective: Objective) -> None:
+    """Summary, formula and source are given; the public function of the objective explains arguments and result."""
+    assert objective.summary and objective.formula and objective.source
+    assert not objective.suggests or objective.suggested_by, "suggested values without a source"
+
+
+CHECKS: tuple[Check, ...] = (
+    shapes,
+    gradients,
+    invariance_to_order,
+    value_at_the_reference,
+    invariances,
+    curve,
+    extremes,
+    every_setting_acts,
+    documentation,
+)
+
+
+def _cases(objective: Objective) -> Iterator[Case]:
+    for settings in variants(objective):
+        yield case(objective, settings)
+
+
+def _sizes(batch: PackedBatch) -> dict[str, int]:
+    edges, groups = len(batch.winner_E), len(batch.row_G)
+    return {"token": len(batch.target_R), "response": batch.responses, "edge": edges, "group": groups}
+
+
+def _borrowed_responses(batch: PackedBatch) -> Tensor:
+    return batch.response.get("mismatched", torch.zeros(batch.responses)) > 0
+
+
+def _borrowed(batch: PackedBatch) -> Tensor:
+    return _borrowed_responses(batch).index_select(0, batch.response_R)
+
+
+def _starts(given: Case) -> list[int]:
+    starts = [0]
+    for group in given.groups:
+        starts.append(starts[-1] + group.scored)
+    return starts
+
+
+def _of(given: Case, members: list[int], starts: list[int]) -> dict[str, Tensor]:
+    """Return the losses of some of the groups, in an order of their own."""
+    part = Case(given.objective, given.settings, [given.groups[i] for i in members])
+    logp_R = torch.cat([given.logp_R[starts[i] : starts[i + 1]] for i in members])
+    return part.losses(logp_R, pack(part.groups))
+
+
+def _weighted_items(given: Case, logp_R: Tensor, n: int) -> Tensor:
+    """Return Σ_k c_k·ℓ_k per pair, for objectives with one item a pair."""
+    terms = given.objective.terms(given.settings)
+    losses = given.losses(logp_R)
+    return torch.stack([terms[name].coefficient * loss for name, loss in losses.items() if len(loss) == n]).sum(0)
+
+
+def _changes(given: Case, after: Case) -> bool:
+    if given.objective.terms(given.settings) != after.objective.terms(after.settings):
+        return True
+    return bool((given.total(given.logp_R) - after.total(given.logp_R)).abs() > 1e-12)
+
+
+def _others(field: FieldInfo, value: Any) -> Iterator[Any]:
+    """Yield values unlike the present one."""
+    annotation: Any = field.annotation
+    choices = [choice for part in (annotation, *get_args(annotation)) for choice in _literals(part)]
+    if choices:
+        yield from (choice for choice in choices if choice != value)
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield value + 1
+    elif isinstance(value, float):
+        yield from (value * 0.5 + 0.03, value * 1.5 + 0.01)
+    else:
+        yield from (0.3, 0.7)
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _beyond(field: FieldInfo) -> Iterator[float]:
+    """Yield numbers just outside the field's bounds."""
+    for bound in field.metadata:
+        for name, step in (("ge", -1e-6), ("gt", 0.0), ("le", 1e-6), ("lt", 0.0)):
+            if hasattr(bound, name):
+                yield getattr(bound, name) + step
