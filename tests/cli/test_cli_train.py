@@ -76,7 +76,7 @@ def test_every_form_of_option_reaches_the_recipe(place, capsys):
     code, out, _ = called(capsys, "train", *words)
     assert code == 0 and "0.002 (given)" in out
     config = yaml.safe_load((place / "run2" / "config.yaml").read_text())
-    assert config["objective"] == {"name": "dpo", "beta": 0.2, "label_smoothing": 0.0}
+    assert config["objective"] == {"name": "dpo", "beta": 0.2, "label_smoothing": 0.0, "sft_weight": 0.0}
     assert [part["weight"] for part in config["data"]] == [1.0, 2.0]
     assert (config["train"]["lr"], config["train"]["epochs"], config["train"]["checkpointing"]) == (2e-3, 0.1, True)
     assert config["lora"] == {"r": 4, "alpha": 8.0, "targets": ["q_proj", "v_proj"], "dropout": 0.0}
