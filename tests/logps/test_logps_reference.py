@@ -195,7 +195,7 @@ def test_two_writers_never_corrupt_a_block(policy):
 
 
 def test_ranks_take_blocks_in_turn_and_pass_equally_often_through_the_model(policy, monkeypatch, tmp_path):
-    """Two ranks, one after the other: a barrier that does nothing stands in for waiting."""
+    """Two ranks, one after the other: what one of them says stands in for all."""
     whole = list(fill(policy))
     monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path / "other"))
     cache, passes = ReferenceCache.open(**IDENTITY), []
@@ -236,3 +236,13 @@ def test_shards_say_where_groups_end(policy):
     fill(policy)
     arrays, _ = read_shard(ReferenceCache.open(**IDENTITY).block_path(GROUPS[:4]))
     assert arrays["ends"].tolist() == np.cumsum([group.scored for group in GROUPS[:4]]).tolist()
+
+
+def test_a_block_that_another_rank_has_not_seen_is_computed_by_all(policy):
+    """Another run may write it between two looks; ranks that disagreed would wait for each other for ever."""
+    whole, before = list(fill(policy)), policy.forwards
+    asked = []
+    again = fill(policy, any_rank=lambda gone: asked.append(gone) or len(asked) == 2 or gone)
+    assert policy.forwards > before
+    assert not any(asked) and len(asked) == -(-len(GROUPS) // 4) + 1  # each block, and the end of the only turn
+    assert all(one.tobytes() == two.tobytes() for one, two in zip(whole, again, strict=True))

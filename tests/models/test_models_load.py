@@ -169,3 +169,30 @@ def test_real_models_load(shared_data):
     for name, parameters in (("stories-260k", 260_032), ("stories-char-936k", 936_448), ("reviews-7m", 6_917_376)):
         model = load_model(str(shared_data / "models" / name))
         assert model.parameters == parameters and not model.dropouts
+
+
+def test_an_adapter_in_memory_may_be_described_again(folder):
+    """Evaluated twice, or trained after an evaluation: a frozen copy of an earlier call is no part of the model."""
+    import peft
+
+    from logratio.models.adapters import REFERENCE, quiet_peft
+
+    with quiet_peft():
+        model = peft.get_peft_model(load_model(str(folder)).model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+        known = loaded(model, tokenizer())
+        assert REFERENCE not in model.peft_config
+        held = loaded(model, tokenizer(), hold=True)
+        assert REFERENCE in model.peft_config
+        again = loaded(model, tokenizer(), hold=True)
+    assert known.fingerprint == held.fingerprint == again.fingerprint
+
+
+def test_weights_are_hashed_by_shape_too_and_a_single_number_is_a_weight():
+    from logratio.models.fingerprint import of_weights
+
+    def module(*shape):
+        made = torch.nn.Module()
+        made.weight = torch.nn.Parameter(torch.zeros(shape))
+        return made
+
+    assert len({of_weights(module(*shape)) for shape in ((), (1,), (2, 3), (3, 2))}) == 4

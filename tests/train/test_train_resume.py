@@ -198,6 +198,7 @@ def test_the_best_checkpoint_is_chosen_on_one_half_and_reported_on_the_other(und
         {"train.precision": "bf16", "train.weights": "bf16"},
         {"train.precision": "bf16", "lora": {"r": 4, "alpha": 8}},
         {"train.optimizer": "rmsprop", "train.checkpointing": True},
+        {"train.optimizer": "adamw_8bit"},
         {"train.bin_tokens": 40, "train.schedule": "cosine", "train.epochs": 1.5},
         {"objective": "sft", "keep.best": "eval/loss"},
         {"objective": "kto", "train.bin_tokens": 40},

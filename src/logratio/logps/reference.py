@@ -117,7 +117,7 @@ class ReferenceCache:
         *,
         bin_tokens: int,
         ranks: tuple[int, int] = (0, 1),
-        barrier: Callable[[], None] = lambda: None,
+        any_rank: Callable[[bool], bool] = bool,
         on_block: Callable[[int, int], None] = lambda done, of: None,
         warn: Callable[[str], None] = lambda text: None,
     ) -> ReferenceValues:
@@ -130,7 +130,7 @@ class ReferenceCache:
             groups: The data set, in its own order.
             bin_tokens: Tokens a bin may hold.
             ranks: This process's rank and their number.
-            barrier: Waits for all ranks.
+            any_rank: Whether any rank says so; waits for all of them.
             on_block: Told (blocks done, blocks in all) before the first and after each; may raise to stop in between.
             warn: Told which block was damaged, a sentence.
 
@@ -139,11 +139,11 @@ class ReferenceCache:
         """
         rank, world = ranks
         paths = [self.block_path(_block(groups, at)) for at in range(0, len(groups), BLOCK)]
-        missing = [i for i, path in enumerate(paths) if read_shard(path) is None]
-        for i in missing:
-            if paths[i].exists():
-                warn(f"{paths[i]} is damaged (its checksum fails); its log-probs are computed again.")
-        barrier()  # every rank has looked before any rank writes, so all agree on what is missing
+        absent = [read_shard(path) is None for path in paths]
+        for path in (path for path, gone in zip(paths, absent, strict=True) if gone and path.exists()):
+            warn(f"{path} is damaged (its checksum fails); its log-probs are computed again.")
+        # Another run may write a block between two ranks' looks: what is missing is agreed on, or they would part.
+        missing = [i for i, gone in enumerate(absent) if any_rank(gone)]
         on_block(len(paths) - len(missing), len(paths))
         for turn in range(0, len(missing), world):
             together = missing[turn : turn + world]
@@ -155,7 +155,7 @@ class ReferenceCache:
             if mine:
                 ends = np.cumsum([len(value) for value in values])
                 write_shard(paths[together[rank]], {"logp": np.concatenate(values), "ends": ends})
-            barrier()
+            any_rank(False)
             on_block(len(paths) - len(missing) + min(turn + world, len(missing)), len(paths))
         return ReferenceValues([_read(path) for path in paths], len(groups))
 

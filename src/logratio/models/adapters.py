@@ -93,6 +93,12 @@ def hold(model: Any) -> None:
     _restore(model, flags)
 
 
+def drop_held(model: Any) -> None:
+    """Remove the frozen copy that `hold` made, if there is one."""
+    if REFERENCE in model.peft_config:
+        model.delete_adapter(REFERENCE)
+
+
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
     """Compute with the base weights: adapters off, modules saved beside them (`modules_to_save`) off too.

@@ -27,11 +27,11 @@ def of_folders(folders: Iterable[Path]) -> str:
 
 
 def of_weights(model: nn.Module) -> str:
-    """Hash the weights of a model in memory, by name, dtype and content."""
+    """Hash the weights of a model in memory, by name, dtype, shape and content."""
     parts: list[Any] = []
     for name, weight in sorted(model.state_dict().items()):
         body = weight.detach().cpu().contiguous()
-        parts += [name, str(body.dtype), body.view(torch.uint8).numpy()]
+        parts += [name, str(body.dtype), list(body.shape), body.reshape(-1).view(torch.uint8).numpy()]
     return content_hash(*parts)
 
 

@@ -83,7 +83,12 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_model(
-    name: str, *, dtype: torch.dtype = torch.float32, lora: LoraConfig | None = None, seed: int = 0
+    name: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    lora: LoraConfig | None = None,
+    seed: int = 0,
+    frozen: bool = False,
 ) -> Loaded:
     """Load a causal language model; with `lora`, put a fresh adapter on it.
 
@@ -97,6 +102,7 @@ def load_model(
         dtype: Dtype of frozen weights.
         lora: Adapter to create, or None.
         seed: Seed of a fresh adapter's weights.
+        frozen: Train nothing, so that every weight has `dtype`.
 
     Raises:
         ModelError: Missing, not in safetensors, multimodal, encoder-decoder, or an adapter asked for twice.
@@ -119,6 +125,8 @@ def load_model(
         folders.append(adapter.parent)
     elif lora is not None:
         model, kind = adapters.create(model, lora, seed), "fresh"
+    if frozen:
+        model.requires_grad_(False)
     _widen(model, torch.float64 if dtype == torch.float64 else torch.float32)
     return Loaded(
         model=model,
@@ -132,15 +140,17 @@ def load_model(
     )
 
 
-def loaded(model: Any, tokenizer: Any, name: str = "in memory") -> Loaded:
+def loaded(model: Any, tokenizer: Any, name: str = "in memory", *, hold: bool = False) -> Loaded:
     """Describe a model that is in memory already; its fingerprint is that of its weights.
 
-    A PEFT model counts as a loaded adapter: a frozen copy of it is put beside it as the reference.
+    A PEFT model counts as a loaded adapter; with `hold`, a frozen copy of it is put beside it as the reference.
     """
-    print_of_weights = fingerprint.of_weights(model)
     kind: adapters.Kind = "none"
     if adapters.is_peft(model):
         kind = "loaded"
+        adapters.drop_held(model)  # of an earlier run
+    print_of_weights = fingerprint.of_weights(model)
+    if kind == "loaded" and hold:
         adapters.hold(model)
     return Loaded(
         model=model,

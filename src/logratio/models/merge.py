@@ -54,8 +54,7 @@ def merged(loaded: Loaded) -> Loaded:
     Logits are those of the adapter up to rounding. The result's fingerprint is that of its weights.
     """
     model = loaded.model
-    if adapters.REFERENCE in model.peft_config:
-        model.delete_adapter(adapters.REFERENCE)
+    adapters.drop_held(model)
     tied = model.config.tie_word_embeddings
     _untie(model)  # else a change of the head would reach the embeddings too, and the reverse
     with warnings.catch_warnings():

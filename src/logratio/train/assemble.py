@@ -76,7 +76,7 @@ def assemble(
     passing = ReferencePass(
         config, opening.model, opening.policy, world, opening.bf16, on_block, lambda text: emit("warning", text=text)
     )
-    identity = passing.cache().identity if learner.needs.reference else ""
+    identity = passing.cache.identity if learner.needs.reference else ""
     directory.manifest(**opening.manifest(identity), status="running", error=None)
     values = passing.values(data.groups) if learner.needs.reference else None
     # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
@@ -92,7 +92,8 @@ def assemble(
 
 def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs) -> tuple[Opening, Optimizer]:
     """Load data and model, settle what depends on them, and make the run resumable by writing its recipe."""
-    date = str(directory.manifest().get("date") or datetime.date.today().isoformat())
+    _require_possible(resolved.config, world)
+    date = world.text(str(directory.manifest().get("date") or datetime.date.today().isoformat()))
     with world.first():  # rank 0 tokenises, the others find the tokens cached
         tokenizer = tokenizer_of(resolved.config, inputs)
         data = data_set(resolved, tokenizer, inputs, date)
@@ -121,14 +122,28 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
     return opening, optimizer
 
 
-def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -> Optimizer:
-    """Take the trainable weights; on one process, leave the model computing in the wanted dtype."""
+def _require_possible(config: RunConfig, world: World) -> None:
+    """Refuse what this machine or these processes cannot do, before a model is loaded.
+
+    Raises:
+        ConfigError: `train.weights` or `train.optimizer` contradicts the precision or the number of processes.
+    """
     train = config.train
-    if train.weights == "bf16" and not (bf16 and world.size == 1):
+    if train.weights == "bf16" and not (uses_bf16(config, world) and world.size == 1):
         raise ConfigError(
             "train.weights is bf16, which needs train.precision bf16 and one process: it keeps no float32 masters and "
             "rounds each update stochastically; leave it at fp32 otherwise."
         )
+    if train.optimizer == "adamw_8bit" and world.size > 1:
+        raise ConfigError(
+            f"train.optimizer is adamw_8bit, and there are {world.size} processes: its kernels do not know sharded "
+            "weights; use adamw, whose moments are sharded too, or one process."
+        )
+
+
+def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -> Optimizer:
+    """Take the trainable weights; on one process, leave the model computing in the wanted dtype."""
+    train = config.train
     compute = torch.bfloat16 if bf16 and world.size == 1 else None  # under FSDP2 its mixed-precision policy does this
     optimizer = Optimizer(
         {name: weight for name, weight in policy.model.named_parameters() if weight.requires_grad},

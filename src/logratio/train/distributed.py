@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from ..errors import ConfigError, PeerError
+from ..errors import ConfigError, PeerError, RunError
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
 
     Raises:
         ConfigError: `parallel` contradicts the number of processes.
+        RunError: The processes cannot reach one another.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if resuming and (size == 1) != (parallel == "none"):
@@ -130,8 +131,13 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
     if cuda:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        # others wait while rank 0 tokenises or writes a model; that a process died is noticed without a timeout
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=datetime.timedelta(days=1))
+        try:  # others wait while rank 0 tokenises or writes a model; that a process died is noticed without a timeout
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=datetime.timedelta(days=1))
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"WORLD_SIZE is {size}, and these processes could not find one another ({error}): start them with "
+                "`torchrun --nproc-per-node N -m logratio train …`, or unset WORLD_SIZE to run one."
+            ) from error
     return World(rank, size, "shard" if parallel == "auto" else parallel, device)
 
 
@@ -178,6 +184,10 @@ def reshard(policy: nn.Module) -> None:
             module.reshard()
 
 
+_LOST = ("by peer", "Broken pipe")
+"""What gloo says, in words only, where the process at the other end is gone."""
+
+
 @contextmanager
 def peers() -> Iterator[None]:
     """Turn the loss of another process, met in the midst of a collective, into one sentence.
@@ -188,7 +198,7 @@ def peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "by peer" in str(error):
+        if isinstance(error, dist.DistError) or any(sign in str(error) for sign in _LOST):
             raise PeerError from error
         raise
 
@@ -202,7 +212,7 @@ def part_of(full: Tensor, like: Tensor) -> Tensor:
     """Return this rank's share of `full`, laid out as `like`."""
     if isinstance(like, DTensor):
         return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
-    return full
+    return full.to(like.device)
 
 
 def local(tensor: Tensor) -> Tensor:

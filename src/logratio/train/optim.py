@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,12 +115,13 @@ class Optimizer:
             for slot in self.slots:
                 if slot.weight is not slot.master:
                     slot.weight.data.copy_(slot.master.data)
-        lost = torch.zeros(2, dtype=torch.float64)
+        counted = []
         for slot, (before, moved) in zip(self.slots, watched, strict=True):
             same = _sampled(self._kept(slot)) == before
-            lost += torch.stack(((same & moved).sum(), moved.sum())).cpu()
+            counted.append(torch.stack(((same & moved).sum(), moved.sum())))
             slot.clear()
-        return lost[0], lost[1]
+        lost, watched_in_all = torch.stack(counted).sum(0).double().cpu()  # once, since a GPU is waited for
+        return lost, watched_in_all
 
     def _step_one_by_one(self, index: int) -> None:
         for number, (slot, inner) in enumerate(zip(self.slots, self._inner, strict=True)):
@@ -143,8 +144,7 @@ class Optimizer:
             kept = self._kept(slot)
             out[f"weight/{slot.name}"] = whole(kept.detach()).cpu().contiguous()
             for key, value in self._moments(slot).items():
-                if isinstance(value, Tensor):
-                    out[f"{key}/{slot.name}"] = whole(value).cpu().contiguous()
+                out[f"{key}/{slot.name}"] = whole(torch.as_tensor(value)).cpu().contiguous()
         return out
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -159,15 +159,18 @@ class Optimizer:
             # In one order on all ranks: each part is dealt out by a collective, and a set's order is a process's own.
             for key in sorted({name.split("/", 1)[0] for name in state if name.endswith(f"/{slot.name}")} - {"weight"}):
                 value = state[f"{key}/{slot.name}"]
-                moments[key] = part_of(value, like) if value.shape == like.shape else value.clone()
+                if value.ndim == 0 and not value.is_floating_point():
+                    moments[key] = int(value)  # a count of steps, which torch's own optimisers hold as a float tensor
+                else:
+                    moments[key] = part_of(value, like) if value.shape == like.shape else value.to(like.device)
 
     def _kept(self, slot: Slot) -> nn.Parameter:
         """Return the tensor that persists between steps: a checkpoint holds it."""
         return slot.weight if self.stochastic else slot.master
 
-    def _moments(self, slot: Slot) -> dict[str, Tensor]:
+    def _moments(self, slot: Slot) -> dict[str, Any]:
         inner = self._inner[self.slots.index(slot)] if self.stochastic else self._inner[0]
-        state: dict[str, Tensor] = inner.state[slot.master]
+        state: dict[str, Any] = inner.state[slot.master]
         return state
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from ..batch.group import Floats, Group
 from ..config import RunConfig
-from ..errors import ReferenceChoiceError
+from ..errors import ModelError, ReferenceChoiceError
 from ..logps.policy import TOLERANCE, Policy
 from ..logps.reference import ReferenceCache, ReferenceValues, score
 from ..models.adapters import reference_view
@@ -54,7 +55,7 @@ def live_reference(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bo
             reshard(policy)  # so that what requires gradients is put back on the weights that are trained
         return
     name = config.model if config.reference == "start" else config.reference
-    other = load_model(name, dtype=torch.bfloat16 if bf16 else torch.float32)
+    other = load_model(name, dtype=torch.bfloat16 if bf16 else torch.float32, frozen=True)
     other.model.to(next(policy.parameters()).device)
     yield Policy(other.model, path=policy.path).eval()
 
@@ -90,8 +91,9 @@ class ReferencePass:
     on_block: Callable[[int, int], None]
     warn: Callable[[str], None]
 
+    @cached_property
     def cache(self) -> ReferenceCache:
-        """Return the cache that belongs to this reference."""
+        """The cache that belongs to this reference; a model of its own is read once to name it."""
         own = self.config.reference in ("start", "base")
         fingerprint = self.model.fingerprint if own else load_model(self.config.reference).fingerprint
         return ReferenceCache.open(
@@ -103,36 +105,39 @@ class ReferencePass:
         )
 
     def values(self, groups: Sequence[Group]) -> ReferenceValues:
-        """Return log-probs of all groups; what the cache holds is checked on a few and made again if it is wrong."""
-        cache, bins = self.cache(), self.config.train.bin_tokens or 1
+        """Return log-probs of all groups; what the cache holds is checked on a few and made again if it is wrong.
+
+        Raises:
+            ModelError: Twice the same rows give different numbers.
+        """
+        cache, bins = self.cache, self.config.train.bin_tokens or 1
+        allowed = 5 * TOLERANCE[torch.bfloat16 if self.bf16 else torch.float32]
         scorer = _scorer(self.config, self.model, self.policy, bf16=self.bf16)
         with within_memory("reference pass", groups, bins), scorer as reference:
-            for again in (False, True):
+            for _ in range(2):
                 values = cache.fill(
                     reference,
                     groups,
                     bin_tokens=bins,
                     ranks=(self.world.rank, self.world.size),
-                    barrier=self.world.barrier,
+                    any_rank=self.world.any,
                     on_block=self.on_block,
                     warn=self.warn,
                 )
-                wrong = self._disagreement(reference, groups, values)
-                if wrong is None or again:
+                off = self._off(reference, groups, values)
+                found = f"off by {off:.3g} nat (at most {allowed:g} is rounding)"
+                if not self.world.any(not off <= allowed):
                     return values
-                self.warn(wrong)
+                self.warn(f"cached reference log-probs are {found}; they are computed again.")
                 cache.clear()
-        raise AssertionError("unreachable")
+        raise ModelError(
+            f"reference log-probs just computed are {found} when three rows are scored once more, so this model's "
+            "forward pass cannot be repeated and its log-ratios would be noise; try train.path: plain or another model."
+        )
 
-    def _disagreement(self, reference: Policy, groups: Sequence[Group], values: Sequence[Floats]) -> str | None:
-        """Score up to 3 groups again; return a sentence if they differ by more than rounding."""
+    def _off(self, reference: Policy, groups: Sequence[Group], values: Sequence[Floats]) -> float:
+        """Score up to 3 groups again; return the largest difference in nats, NaN where a number is none."""
         few = sorted({0, len(groups) // 2, len(groups) - 1})
         fresh = score(reference, [groups[i] for i in few], bin_tokens=self.config.train.bin_tokens or 1)
-        allowed = 5 * TOLERANCE[torch.bfloat16 if self.bf16 else torch.float32]
-        worst = max(float(np.abs(values[i] - new).max(initial=0.0)) for i, new in zip(few, fresh, strict=True))
-        if worst <= allowed:
-            return None
-        return (
-            f"cached reference log-probs are off by {worst:.3g} nat (at most {allowed:g} is rounding); "
-            "they are computed again."
-        )
+        known = [values[i] for i in few]
+        return float(np.abs(np.concatenate(known) - np.concatenate(fresh)).max(initial=0.0))

@@ -127,7 +127,11 @@ def policy_of(resolved: Resolved, world: World, tokenizer: Any, inputs: Inputs) 
     """Load the model in float32, with the adapter that the recipe asks for."""
     config = resolved.config
     if inputs.model is not None:
-        return loaded(inputs.model.to(world.device), tokenizer, config.model)
+        own = loaded(inputs.model.to(world.device), tokenizer, config.model, hold=True)
+        for weight in own.model.parameters():
+            if weight.dtype in (torch.bfloat16, torch.float16):
+                weight.data = weight.data.float()
+        return own
     made = load_model(config.model, lora=config.lora, seed=config.train.seed)
     made.model.to(world.device)
     return made
@@ -136,7 +140,7 @@ def policy_of(resolved: Resolved, world: World, tokenizer: Any, inputs: Inputs) 
 def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
     """Wrap the model and decide, on the data's first groups, whether prompts are shared."""
     policy = Policy(model.model, path=config.train.path, checkpointing=config.train.checkpointing)
-    policy.eval()
+    policy.train(config.train.checkpointing)  # blocks recompute in training mode alone; dropout is 0 in both
     if config.train.path == "auto":
         first = [data.groups[int(i)] for i in data.train[:4]]
         choose_path(policy, pack(first))
