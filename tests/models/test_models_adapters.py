@@ -1,5 +1,8 @@
 """The reference's view of a model with adapters: log-probs, states, and nothing left behind."""
 
+import warnings
+from contextlib import contextmanager
+
 import pytest
 import torch
 import transformers
@@ -7,6 +10,7 @@ from test_models_load import SIZES, tokenizer
 
 from logratio.config import LoraConfig
 from logratio.errors import ModelError, ReferenceChoiceError
+from logratio.models import adapters
 from logratio.models.adapters import adapter_off, quiet_peft, reference_view
 from logratio.models.load import load_model
 
@@ -138,3 +142,40 @@ def test_adapter_off_gives_back_the_adapter(base):
     with adapter_off(model):
         off = logits(model)
     assert not torch.allclose(off, trained) and torch.equal(logits(model), trained)
+
+
+@pytest.mark.parametrize(("targets", "transposed"), [("all-linear", True), (("c_attn",), True), (("lm_head",), False)])
+def test_layers_that_keep_their_weights_transposed_are_told_to_peft(targets, transposed, monkeypatch):
+    """GPT-2's. Their warning is let through, so that PEFT would say if it had to correct the value."""
+    monkeypatch.setattr(adapters, "quiet_peft", all_but_transposition)
+    made = adapters.create(gpt2(), LoraConfig(r=2, targets=targets), seed=0)
+    assert made.peft_config["default"].fan_in_fan_out is transposed
+
+
+@contextmanager
+def all_but_transposition():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`", category=UserWarning)
+        yield
+
+
+def gpt2():
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).eval()
+
+
+@pytest.mark.parametrize("targets", [("lm_head",), ("c_attn", "lm_head")])
+def test_an_adapter_on_a_tied_head_and_on_both_kinds_of_layer_says_nothing(targets):
+    model = gpt2()
+    plain = logits(model)
+    made = adapters.create(model, LoraConfig(r=2, targets=targets), seed=0)
+    assert torch.equal(logits(made), plain)
+    shake(made)
+    assert not torch.allclose(logits(made), plain)
+
+
+def test_a_target_that_is_no_layer_is_refused_with_those_that_are():
+    with pytest.raises(ModelError, match="its linear modules are c_attn, c_fc, c_proj, lm_head"):
+        adapters.create(gpt2(), LoraConfig(r=2, targets=("q_proj",)), seed=0)

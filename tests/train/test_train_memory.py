@@ -1,20 +1,53 @@
 """The memory estimate is made of the model's own sizes."""
 
+import pytest
 import torch
 from small_run import run, world
 
 from logratio.config import TrainConfig
-from logratio.train.memory import estimate
+from logratio.train.distributed import World
+from logratio.train.memory import GIB, Estimate, bin_budget, estimate
 from worlds import tiny_llama
+
+ALONE = World(0, 1, "none", torch.device("cpu"))
 
 
 def test_weights_gradients_moments_and_activations_by_hand():
     model = tiny_llama()
     count = sum(weight.numel() for weight in model.parameters())
-    found = estimate(model, TrainConfig(), bf16=False, device=torch.device("cpu"))
+    found = estimate(model, TrainConfig(), bf16=False, world=ALONE)
     assert (found.weights, found.gradients, found.moments) == (4 * count, 4 * count, 8 * count)
     assert found.per_token == 2 * (16 * 32 + 3 * 64) * 4  # layers, widths, bytes
-    assert found.fixed == 16 * count
+    assert found.ahead == 12 * count
+    half = estimate(model, TrainConfig(optimizer="rmsprop", checkpointing=True), bf16=True, world=ALONE)
+    assert (half.weights, half.gradients, half.moments) == (6 * count, 4 * count, 4 * count)
+    assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64) * 2
+
+
+def test_replicated_weights_are_held_gathered_too():
+    model = tiny_llama()
+    count = sum(weight.numel() for weight in model.parameters())
+    world = World(0, 2, "replicate", torch.device("cpu"))
+    assert estimate(model, TrainConfig(), bf16=True, world=world).gathered == 2 * count
+
+
+@pytest.mark.parametrize(
+    ("free", "device", "tokens"),
+    [
+        (100, "cpu", 4096),
+        (100, "cuda", 32768),
+        (10, "cuda", 4 * 1024),
+        (6, "cuda", 1228),
+        (5, "cuda", 512),
+        (0, "cuda", 512),
+    ],
+)
+def test_a_bin_takes_what_is_left_beside_gradients_and_moments(free, device, tokens):
+    """The weights are in place when free memory is read; 0.7 of it may be used, here at 1 MiB a token."""
+    found = Estimate(
+        weights=50 * GIB, gathered=0, gradients=1 * GIB, moments=2 * GIB, per_token=1 << 20, free=free * GIB
+    )
+    assert bin_budget(found, torch.device(device)) == tokens
 
 
 def test_a_run_states_the_estimate_of_its_model(tmp_path):

@@ -37,12 +37,13 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
     """
     import peft
 
-    targets = lora.targets if lora.targets == "all-linear" or not isinstance(lora.targets, str) else [lora.targets]
+    targets = "all-linear" if lora.targets == "all-linear" else _listed(lora.targets)
     config = peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=targets,
+        fan_in_fan_out=_transposed(model, targets),
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -52,10 +53,28 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
             with quiet_peft():
                 return peft.get_peft_model(model, config, adapter_name=POLICY)
         except ValueError as error:
-            linear = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
+            linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
             raise ModelError(
                 f"lora.targets {lora.targets} name no module of this model; its linear modules are {', '.join(linear)}."
             ) from error
+
+
+def _listed(names: str | tuple[str, ...]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (nn.Linear, Conv1D))
+
+
+def _transposed(model: nn.Module, targets: str | list[str]) -> bool:
+    """Whether a target keeps its weight as [in, out], as GPT-2's layers do; "all-linear" names every layer."""
+    from transformers.pytorch_utils import Conv1D
+
+    names = (name for name, module in model.named_modules() if isinstance(module, Conv1D))
+    return any(isinstance(targets, str) or any(f".{name}".endswith(f".{own}") for own in targets) for name in names)
 
 
 def attach(model: Any, folder: Path) -> Any:
@@ -159,10 +178,15 @@ def reference_view(loaded: Any, choice: Literal["start", "base"]) -> Iterator[No
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Leave out two warnings: of a property that transformers renamed, and of a transposition that PEFT sets right."""
+    """Leave out warnings of what is meant.
+
+    They are of a property that transformers renamed, of targets of which some are transposed and some are not (PEFT
+    sets each right), and of an adapter on a tied head (the embeddings stay as they are, and merging unties them).
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`", category=UserWarning)
         yield
 
 

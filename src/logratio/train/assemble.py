@@ -103,7 +103,7 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
     policy = wrap_policy(resolved.config, model, data)
     wrap(policy, world, bf16=bf16)
     optimizer = _optimizer(resolved.config, policy, world, bf16=bf16)
-    config, memory, lr_source = _settled(resolved, model, policy, data, world, bf16=bf16)
+    config, memory, lr_source = _settled(resolved, model, world, bf16=bf16)
     directory.config(to_yaml(config))
     opening = Opening(
         resolved=resolved,
@@ -159,15 +159,12 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -
     return optimizer
 
 
-def _settled(
-    resolved: Resolved, model: Loaded, policy: Policy, data: DataSet, world: World, *, bf16: bool
-) -> tuple[RunConfig, str, str]:
+def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> tuple[RunConfig, str, str]:
     """Return the recipe with learning rate and micro-batch budget settled, and a line on each."""
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
-    needed = estimate(policy.model, train, bf16=bf16, device=world.device)
-    longest = max(data.groups[int(i)].tokens for i in data.train)
-    bins = train.bin_tokens or world.least(bin_budget(needed, longest=longest, device=world.device))
+    needed = estimate(model.model, train, bf16=bf16, world=world)
+    bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
     return resolved.config.model_copy(update={"train": settled}), needed.line(bins), lr_source
 

@@ -13,8 +13,10 @@ from torch import nn
 from ..batch.group import Group
 from ..config import TrainConfig
 from ..errors import MemoryBudgetError
+from .distributed import World, local
 
 GIB = 1 << 30
+_LEAST = 512
 _HEADROOM = 0.7
 """Share of the free memory that a plan may use; the rest is fragmentation, and what the estimate does not know."""
 
@@ -25,41 +27,43 @@ class Estimate:
 
     Attributes:
         weights: Parameters as the model computes with them, and float32 masters where these differ.
+        gathered: Other ranks' shards, kept from one step to the next where weights are replicated.
         gradients: Float32, one per trainable element.
         moments: The optimiser's.
         per_token: Activations kept for the backward pass, per packed token.
-        free: What the device has left before the run.
+        free: What the device has left, with the weights in place.
     """
 
     weights: int
+    gathered: int
     gradients: int
     moments: int
     per_token: int
     free: int
 
     @property
-    def fixed(self) -> int:
-        """Bytes that do not depend on the batch."""
-        return self.weights + self.gradients + self.moments
+    def ahead(self) -> int:
+        """Bytes that a run takes beyond its weights, whatever the batch."""
+        return self.gathered + self.gradients + self.moments
 
     def line(self, bin_tokens: int) -> str:
         """Return the estimate as one line."""
-        activations = self.per_token * bin_tokens
+        weights, activations = self.weights + self.gathered, self.per_token * bin_tokens
         return (
-            f"memory: weights {self.weights / GIB:.2f} + gradients {self.gradients / GIB:.2f} + moments "
+            f"memory: weights {weights / GIB:.2f} + gradients {self.gradients / GIB:.2f} + moments "
             f"{self.moments / GIB:.2f} + activations {activations / GIB:.2f} GiB for bins of {bin_tokens} tokens "
-            f"(train.bin_tokens); {self.free / GIB:.1f} GiB free"
+            f"(train.bin_tokens); {self.free / GIB:.1f} GiB free beside the weights"
         )
 
 
-def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, device: torch.device) -> Estimate:
-    """Estimate a run's memory.
+def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, world: World) -> Estimate:
+    """Estimate a process's memory, its model being in place.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
     """
-    total = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    held = sum(local(p).numel() for p in model.parameters())
+    trained = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
     size = 2 if bf16 else 4
     masters = 4 * trained if bf16 and config.weights == "fp32" else 0
     moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
@@ -67,23 +71,24 @@ def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, device: torch
     layer = (16 * hidden + 3 * inner) * size
     per_token = layers * hidden * size + layer if config.checkpointing else layers * layer
     return Estimate(
-        weights=total * size + masters,
+        weights=held * size + masters if world.size == 1 else held * 4,  # FSDP2 keeps its shards in float32
+        gathered=size * sum(p.numel() for p in model.parameters()) if world.mode == "replicate" else 0,
         gradients=4 * trained,
         moments=moments * trained,
         per_token=per_token,
-        free=free_memory(device),
+        free=free_memory(world.device),
     )
 
 
-def bin_budget(estimate: Estimate, *, longest: int, device: torch.device) -> int:
-    """Return the tokens of a bin: what fits, at least the longest group, at most what is fast.
+def bin_budget(estimate: Estimate, device: torch.device) -> int:
+    """Return the tokens of a bin: what fits, within what is fast. A longer group has a bin of its own all the same.
 
     Beyond some size a bin only costs memory: on a CPU matrix products are at their peak by 4,096 rows, on a GPU by
-    32,768.
+    32,768. Below 512 it costs time and saves hardly more than a single long group takes.
     """
     most = 32768 if device.type == "cuda" else 4096
-    fits = int((estimate.free * _HEADROOM - estimate.fixed) / max(1, estimate.per_token))
-    return max(longest, min(most, fits), 1)
+    fits = int((estimate.free * _HEADROOM - estimate.ahead) / max(1, estimate.per_token))
+    return max(_LEAST, min(most, fits))
 
 
 def free_memory(device: torch.device) -> int:
