@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from logratio.errors import LogratioError
-from logratio.files import atomic_path, content_hash, read_shard, write_json, write_shard
+from logratio.files import atomic_folder, atomic_path, content_hash, read_shard, write_json, write_shard
 
 
 def test_a_shard_comes_back_and_any_flipped_bit_makes_it_absent(tmp_path):
@@ -45,3 +45,26 @@ def test_the_hash_separates_parts_and_knows_types():
     assert content_hash("ab", "c") != content_hash("a", "bc")
     assert content_hash(np.array([1, 2], np.int32)) != content_hash(np.array([1, 2], np.int64))
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+def test_a_folder_is_replaced_when_it_is_complete_and_not_before(tmp_path):
+    def write(name, *, fails=None):
+        with atomic_folder(tmp_path / "deep" / "model") as folder:
+            (folder / "part").mkdir()
+            (folder / "part" / name).write_text(name)
+            if fails is not None:
+                raise fails
+
+    def seen():
+        return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+
+    write("first")
+    with pytest.raises(KeyboardInterrupt):
+        write("second", fails=KeyboardInterrupt())
+    with pytest.raises(
+        LogratioError, match="deep/model could not be written .No space left on device.; nothing before"
+    ):
+        write("third", fails=OSError(28, "No space left on device"))
+    assert seen() == ["deep/model/part/first"]
+    write("fourth")
+    assert seen() == ["deep/model/part/fourth"]

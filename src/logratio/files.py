@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from .errors import LogratioError
 
@@ -41,16 +43,55 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise LogratioError(
-            f"{path} could not be written ({error.strerror or error}); nothing before it is lost: "
-            "free space or choose another output folder, then resume."
-        ) from error
+        raise _unwritten(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the name `path` once it is complete and on disk, in place of an earlier one.
+
+    A kill leaves the earlier folder, or, in the instant between two renames, both under hidden names.
+
+    Raises:
+        LogratioError: The place is not writable, or the disk is full.
+    """
+    mark = uuid.uuid4().hex[:8]
+    new, old = path.with_name(f".{path.name}.{mark}.tmp"), path.with_name(f".{path.name}.{mark}.old")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        for part in (*new.rglob("*"), new):
+            _flush(part)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(new, path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise _unwritten(path, error) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritten(path: Path, error: Exception) -> LogratioError:
+    why = getattr(error, "strerror", None) or error
+    return LogratioError(
+        f"{path} could not be written ({why}); nothing before it is lost: "
+        "free space or choose another output folder, then resume."
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -272,6 +272,14 @@ def test_merging_in_memory_leaves_no_adapter(tmp_path):
     torch.testing.assert_close(logits(whole.model), expected, atol=1e-5, rtol=0)
 
 
+def test_an_export_that_fails_half_way_leaves_nothing(tmp_path):
+    source = write_source(llama(True), tmp_path / "source")
+    (source / "unreadable").symlink_to(tmp_path / "absent")
+    with pytest.raises(LogratioError, match="copy could not be written .* nothing before it is lost"):
+        export(source, tmp_path / "copy", merge=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
 class FullDisk:
     """A tokenizer whose disk is full."""
 

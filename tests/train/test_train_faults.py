@@ -11,7 +11,7 @@ import small_run
 import torch
 from safetensors.torch import load_file, save_file
 
-from logratio.errors import CheckpointError, LogratioError, MemoryBudgetError, NonFiniteError
+from logratio.errors import LogratioError, MemoryBudgetError, NonFiniteError
 from logratio.models.build import SPECIAL, build_llama, save_built
 from logratio.train.memory import within_memory
 from worlds import random_groups
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_costs_nothing_already_done(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
     try:
-        with pytest.raises(CheckpointError, match=r"step-00000002 could not be written .* earlier ones are intact"):
+        with pytest.raises(LogratioError, match=r"step-00000002 could not be written .* nothing before it is lost"):
             small_run.run(**arguments, on_event=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -169,7 +169,7 @@ def test_a_disk_too_full_for_the_model_leaves_a_run_that_can_be_finished(tmp_pat
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
     try:
-        with pytest.raises(LogratioError, match="model folder .* could not be written .* checkpoints are intact"):
+        with pytest.raises(LogratioError, match="/model could not be written .* nothing before it is lost"):
             small_run.run(**arguments, on_event=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -73,7 +73,7 @@ def test_one_that_never_made_a_step_is_reusable_with_all_that_a_kill_left(tmp_pa
     run.manifest(status="running")
     for left in (".manifest.json.0123abcd.tmp", ".config.yaml.89abcdef.tmp"):
         (run.path / left).write_text("half")
-    for left in (".model.0123abcd.tmp", "checkpoints/.step-00000001.tmp", "tensorboard"):
+    for left in (".model.0123abcd.tmp", "checkpoints/.step-00000001.0123abcd.tmp", "tensorboard"):
         (run.path / left).mkdir(parents=True)
     run.close()
     again = create(run.path)
@@ -84,12 +84,12 @@ def test_one_that_never_made_a_step_is_reusable_with_all_that_a_kill_left(tmp_pa
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, create):
     (tmp_path / "thesis.tex").write_text("mine")
-    (tmp_path / ".hidden.tmp").write_text("mine too")
-    with pytest.raises(RunError, match=r"holds files that are not a run's \(.hidden.tmp, thesis.tex\)"):
+    (tmp_path / ".thesis.0123abcd.tmp").write_text("mine too")
+    with pytest.raises(RunError, match=r"holds files that are not a run's \(.thesis.0123abcd.tmp, thesis.tex\)"):
         create(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "mine" and (tmp_path / ".hidden.tmp").exists()
+    assert (tmp_path / "thesis.tex").read_text() == "mine" and (tmp_path / ".thesis.0123abcd.tmp").exists()
     (tmp_path / "thesis.tex").unlink()
-    (tmp_path / ".hidden.tmp").unlink()
+    (tmp_path / ".thesis.0123abcd.tmp").unlink()
     create(tmp_path)  # the refusal has let go of it
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import ModelError, RunError
+from ..files import atomic_folder
 from . import adapters, fingerprint
 from .card import write_card
 from .load import Loaded, load_model
@@ -28,12 +29,14 @@ def export(run_or_model: Path, to: Path, *, merge: bool) -> Path:
     Raises:
         RunError: `to` exists and is not empty, or `run_or_model` holds no model.
         ModelError: Nothing to merge, or the base is not the one that the adapter was trained on.
+        LogratioError: `to` is not writable, or the disk is full.
     """
     folder = _model_folder(run_or_model)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RunError(f"{to} exists and is not empty, and an export overwrites nothing; choose another folder.")
     if not merge:
-        shutil.copytree(folder, to, dirs_exist_ok=True)
+        with atomic_folder(to) as copy:
+            shutil.copytree(folder, copy, dirs_exist_ok=True)
         return to
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(

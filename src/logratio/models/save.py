@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..errors import LogratioError
-from ..files import write_json
+from ..files import atomic_folder, write_json
 from . import adapters, fingerprint
 from .load import Loaded, split_revision
 from .quiet import no_bars
@@ -52,7 +46,7 @@ def save_model(
         ValueError: `state` names a weight that the model does not have, or leaves out one that is sharded.
     """
     no_bars()
-    with _replaced(to) as folder:
+    with atomic_folder(to) as folder:
         weights = _with_state(loaded.model, state or {})
         if adapters.is_peft(loaded.model):
             _save_adapter(loaded, weights, folder)
@@ -77,41 +71,6 @@ def provenance(loaded: Loaded) -> dict[str, Any]:
     commit = getattr(loaded.model.config, "_commit_hash", None)
     base = {"name": source, "revision": revision or commit, "fingerprint": content}
     return {"kind": "adapter" if adapter else "model", "base": base, "dtype": _dtype_name(loaded.dtype)}
-
-
-@contextmanager
-def _replaced(to: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the name `to` once it is complete and on disk.
-
-    A kill leaves the earlier folder, or, in the instant between two renames, both under hidden names.
-    """
-    mark = uuid.uuid4().hex[:8]
-    new, old = to.with_name(f".{to.name}.{mark}.tmp"), to.with_name(f".{to.name}.{mark}.old")
-    try:
-        new.mkdir(parents=True)
-        yield new
-        for file in (*new.rglob("*"), new):
-            _flush(file)
-        if to.exists():
-            os.replace(to, old)
-        os.replace(new, to)
-        _flush(to.parent)
-    except (OSError, SafetensorError) as error:
-        raise LogratioError(
-            f"model folder {to} could not be written ({error}); checkpoints are intact: "
-            "free space or choose another folder, then continue with --resume."
-        ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _with_state(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

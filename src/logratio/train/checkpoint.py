@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import content_hash, sha256_file
+from ..files import atomic_folder, content_hash, sha256_file
 
 STATE = "state.safetensors"
 PROGRESS = "state.json"
@@ -47,28 +46,14 @@ def save(folder: Path, tensors: Mapping[str, Tensor], progress: Progress) -> Pat
     """Write the checkpoint of `progress.step` into `folder`; a kill at any moment leaves the earlier ones as they were.
 
     Raises:
-        CheckpointError: The folder is not writable, or the disk is full.
+        LogratioError: The folder is not writable, or the disk is full.
     """
     final = folder / name_of(progress.step)
-    temporary = folder / f".{final.name}.tmp"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(dict(tensors), temporary / STATE)
+    with atomic_folder(final) as new:
+        save_file(dict(tensors), new / STATE)
         told = asdict(progress)
-        hashes = {STATE: sha256_file(temporary / STATE), PROGRESS: content_hash(told)}
-        (temporary / PROGRESS).write_text(json.dumps({**told, "hashes": hashes}, indent=2), encoding="utf-8")
-        for part in (temporary / STATE, temporary / PROGRESS, temporary):
-            _flush(part)
-        _remove(final)  # there only if an earlier checkpoint was continued by hand
-        os.replace(temporary, final)
-        _flush(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"checkpoint {final} could not be written ({error}); earlier ones are intact: "
-            "free space, then continue with --resume."
-        ) from error
+        hashes = {STATE: sha256_file(new / STATE), PROGRESS: content_hash(told)}
+        (new / PROGRESS).write_text(json.dumps({**told, "hashes": hashes}, indent=2), encoding="utf-8")
     return final
 
 
@@ -104,11 +89,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(hidden, ignore_errors=True)
         os.replace(path, hidden)
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

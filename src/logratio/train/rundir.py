@@ -143,6 +143,15 @@ class RunDirectory:
 
 _OWN = {".lock", "config.yaml", "manifest.json", "checkpoints", "report.html", "tensorboard", "wandb", *LOGS}
 """What may be there of a run that never made a step."""
+_WRITTEN_WHOLE = (
+    "config.yaml",
+    "manifest.json",
+    "evaluation.json",
+    "report.html",
+    "model",
+    "checkpoints/step-????????",
+)
+"""What appears under its name only when it is complete."""
 
 
 def _claim(path: Path) -> IO[str]:
@@ -163,7 +172,11 @@ def _claim(path: Path) -> IO[str]:
 
 
 def _sweep(path: Path) -> None:
-    for left in [*path.glob(".*.????????.tmp"), *path.glob(".*.????????.old"), *path.glob("checkpoints/.step-*")]:
+    """Remove hidden leavings of what is written whole, and nothing else: the folder may turn out to be someone's."""
+    hidden = [
+        str(Path(name).with_name(f".{Path(name).name}*.{end}")) for name in _WRITTEN_WHOLE for end in ("tmp", "old")
+    ]
+    for left in (found for pattern in hidden for found in path.glob(pattern)):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
