@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from logratio import objectives
+from logratio.batch.packed import pack
 from logratio.errors import NonFiniteError
 from logratio.logps.policy import Policy
 from logratio.train.distributed import World
@@ -18,15 +19,22 @@ WEIGHTED = {
     "sft": random_groups(16, k=1, weights=True),
     "dpo": random_groups(16, k=2, weights=True),
     "kto": random_groups(16, k=1, weights=True, labels=True, mismatched=True),
+    "bco": random_groups(16, k=1, weights=True, labels=True),
 }
+AMONG = {"good_sum": 3.0, "good_count": 40.0, "bad_sum": -20.0, "bad_count": 30.0}
+"""Running sums of BCO in the midst of a run."""
+
+
+def learner_of(name, dtype, *, bin_tokens, scope=None, **settings):
+    objective = objectives.load(name)
+    policy = Policy(tiny_llama(dtype=dtype))
+    return Learner(policy, objective, objective.settings(**settings), ALONE, bin_tokens, scope or objective.scope)
 
 
 def gradient(name, dtype, *, bin_tokens, scope=None, groups=None, **settings):
-    objective = objectives.load(name)
-    model = tiny_llama(dtype=dtype)
-    policy = Policy(model)
-    learner = Learner(policy, objective, objective.settings(**settings), ALONE, bin_tokens, scope or objective.scope)
-    totals = step_gradient(learner, Step(0, groups or WEIGHTED[name]))
+    learner = learner_of(name, dtype, bin_tokens=bin_tokens, scope=scope, **settings)
+    model = learner.policy.model
+    totals = step_gradient(learner, Step(0, groups or WEIGHTED.get(name, WEIGHTED["dpo"])))
     return torch.cat([p.grad.flatten() for p in model.parameters()]), totals
 
 
@@ -34,7 +42,7 @@ def off(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "bco", "aot", "beta_dpo", "wpo"])
 @pytest.mark.parametrize("dtype,bound", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 def test_every_binning_of_the_same_16_groups_gives_one_gradient(name, dtype, bound):
     whole, totals = gradient(name, dtype, bin_tokens=10**6)
@@ -47,7 +55,7 @@ def test_every_binning_of_the_same_16_groups_gives_one_gradient(name, dtype, bou
             assert torch.allclose(others.sums[metric], pair, rtol=1e-5), metric
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "wpo"])
 @pytest.mark.parametrize("bin_tokens", [50, 10**6])
 def test_both_routes_give_the_same_gradient(name, bin_tokens):
     item, item_totals = gradient(name, torch.float64, bin_tokens=bin_tokens, scope="item")
@@ -61,6 +69,43 @@ def test_a_step_loss_taken_bin_by_bin_would_be_wrong():
     right, _ = gradient("kto", torch.float64, bin_tokens=50)
     wrong, _ = gradient("kto", torch.float64, bin_tokens=50, scope="item")
     assert off(wrong, right) > 1e-3
+
+
+def test_running_values_follow_whole_steps_whatever_the_bins():
+    """BCO's δ from two steps, by hand, from the log-ratios that an undivided forward gives."""
+    whole = learner_of("bco", torch.float64, bin_tokens=10**6, beta=0.2, decay=0.5)
+    halves = [WEIGHTED["bco"][:9], WEIGHTED["bco"][9:]]
+    expected = dict.fromkeys(AMONG, 0.0)
+    for groups in halves:
+        batch = pack(groups)
+        logratio = whole.policy(batch, whole.needs).policy_R.detach() - batch.token["reference"]
+        reward, good, w = (0.2 * batch.sum_by_response(logratio), batch.response["label"], batch.response["weight"])
+        step = {
+            "good_sum": (w * good * reward).sum(),
+            "good_count": (w * good).sum(),
+            "bad_sum": (w * (1 - good) * reward).sum(),
+            "bad_count": (w * (1 - good)).sum(),
+        }
+        expected = {name: 0.5 * expected[name] + step[name].item() for name in expected}
+    for bin_tokens in (10**6, 60):
+        learner = learner_of("bco", torch.float64, bin_tokens=bin_tokens, beta=0.2, decay=0.5)
+        assert {name: value.item() for name, value in learner.state.items()} == dict.fromkeys(AMONG, 0.0)
+        for index, groups in enumerate(halves):
+            totals = step_gradient(learner, Step(index, groups))
+        for name, value in expected.items():
+            assert learner.state[name].item() == pytest.approx(value, rel=1e-6), name
+        means = [learner.state[f"{label}_sum"] / learner.state[f"{label}_count"] for label in ("good", "bad")]
+        assert totals.sums["reward_shift"][0].item() == pytest.approx((sum(means) / 2).item(), rel=1e-12)
+
+
+def test_given_running_values_enter_the_gradient():
+    fresh, later = (learner_of("bco", torch.float64, bin_tokens=60, beta=0.2) for _ in range(2))
+    later.set_state(AMONG)
+    found = []
+    for learner in (fresh, later):
+        step_gradient(learner, Step(0, WEIGHTED["bco"]))
+        found.append(torch.cat([p.grad.flatten() for p in learner.policy.parameters()]))
+    assert off(found[1], found[0]) > 1e-2
 
 
 def test_the_loss_is_the_written_out_mean_over_the_step():

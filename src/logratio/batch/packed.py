@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class PackedBatch:
         winner_E, loser_E: Responses of each edge, indices in S.
         row_G: Data-set row of each group.
         token, response, edge, group: Named float32 columns at R, S, E and G.
+        state: Running values of the objective before this step, float64 scalars; empty for most.
     """
 
     tokens_T: Tensor
@@ -59,6 +60,7 @@ class PackedBatch:
     response: Mapping[str, Tensor]
     edge: Mapping[str, Tensor]
     group: Mapping[str, Tensor]
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def responses(self) -> int:
@@ -79,14 +81,16 @@ class PackedBatch:
         """Return the batch on a device; spans stay on the CPU, where attention plans with them."""
         if self.tokens_T.device == device:
             return self
-        moved = {
-            field.name: _moved(getattr(self, field.name), device) for field in fields(self) if field.name != "spans"
-        }
+        moved = {part.name: _moved(getattr(self, part.name), device) for part in fields(self) if part.name != "spans"}
         return replace(self, **moved)
 
     def with_token(self, **columns: Tensor) -> PackedBatch:
         """Return the same batch with token columns added or replaced."""
         return replace(self, token={**self.token, **columns})
+
+    def with_state(self, state: Mapping[str, Tensor]) -> PackedBatch:
+        """Return the same batch with running values of the objective."""
+        return replace(self, state={name: value.to(self.tokens_T.device) for name, value in state.items()})
 
 
 def pack(groups: Sequence[Group]) -> PackedBatch:

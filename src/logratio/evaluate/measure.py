@@ -13,6 +13,7 @@ from torch import Tensor
 from ..batch.group import Floats, Group
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch, pack
+from ..logps.whole import join
 from ..maths.intervals import Measure, mean_interval, share_interval
 from ..objectives.base import Objective, Settings
 from ..objectives.metrics import TABLE, Metric
@@ -37,9 +38,15 @@ class Scored:
     @classmethod
     def of(cls, groups: Sequence[Group], values: Sequence[Floats]) -> Scored:
         """Join groups with their log-probs, one array a group, as `score` returns them."""
-        groups = list(groups)
         joined = np.concatenate([np.zeros(0, np.float32), *values])
-        return cls(Logps(torch.from_numpy(joined).double()), pack(groups), torch.from_numpy(prompt_numbers(groups)))
+        return cls.whole(groups, Logps(torch.from_numpy(joined)))
+
+    @classmethod
+    def whole(cls, groups: Sequence[Group], logps: Logps, state: Mapping[str, Tensor] | None = None) -> Scored:
+        """Join groups with their floats laid end to end, and with an objective's running values."""
+        groups = list(groups)
+        wide = join([logps], lambda values: values[0].double())
+        return cls(wide, pack(groups).with_state(state or {}), torch.from_numpy(prompt_numbers(groups)))
 
     def measure(self, name: str, metric: Metric) -> Measure:
         """Return a metric's mean with its interval: Wilson's for a share, else Student's."""

@@ -50,6 +50,10 @@ class Objective:
         losses: (log-probs, batch, settings) → one value per item and term.
         metrics: (log-probs, batch, settings) → per-item values by name; formulas in `metrics.TABLE`.
         needs: Settings → what it reads.
+        state: Settings → running values before the first step, by name; the loop keeps and checkpoints them, and the
+            functions find them as float64 scalars in `batch.state`. Needs scope "step".
+        update: (log-probs, batch, settings) → the same values after the step, scalars; called once a step, on the whole
+            of it, on detached log-probs.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
         suggested_by: Where those come from.
@@ -66,6 +70,8 @@ class Objective:
     losses: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]]
     metrics: Callable[[Logps, PackedBatch, Any], Mapping[str, Metric]]
     needs: Callable[[Any], Needs] = lambda settings: Needs()
+    state: Callable[[Any], Mapping[str, float]] = lambda settings: {}
+    update: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]] = lambda logps, batch, settings: {}
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     suggested_by: str = ""

@@ -21,7 +21,9 @@ class Facts:
     """Declared properties; a property that is not declared is shown not to hold.
 
     Attributes:
-        at_reference: (batch, settings) → each term's value per item where π = π_ref. None where no reference is read.
+        at_reference: (batch, settings) → each term's value per item where π = π_ref; for losses that read Σπ², where
+            each token moreover is as probable as the distribution expects, π(y_t) = Σπ². None where no reference is
+            read.
         invariant: Shifts that leave every loss as it is.
         curve: How the loss of a pair goes with its margin h = a⁺ − a⁻ where a⁺ = −a⁻, a = log π/π_ref (without a
             reference: where both responses are equally long and a = log π): strictly decreasing (flat where it has
@@ -32,6 +34,8 @@ class Facts:
             takes another branch.
         detached: Whether the loss holds policy values without gradient (a weight, an adaptive β), so that its gradient
             is not its slope; the objective's own tests then state what the gradient is.
+        population: Whether the loss has a form for weighted items, so that finite worlds can minimise it; a sort or a
+            running average over a batch has one only in the limit.
     """
 
     at_reference: Callable[[PackedBatch, Any], Mapping[str, Tensor | float]] | None = None
@@ -41,6 +45,7 @@ class Facts:
     swap: Callable[[Any], float] | None = None
     variants: tuple[Mapping[str, Any], ...] = ()
     detached: bool = False
+    population: bool = True
 
 
 PAIRWISE: frozenset[Shift] = frozenset({"policy", "reference"})

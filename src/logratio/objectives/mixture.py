@@ -52,6 +52,8 @@ def with_sft(objective: Objective) -> Objective:
         losses=losses,
         metrics=lambda logps, batch, settings: objective.metrics(logps, batch, split(settings)[0]),
         needs=lambda settings: objective.needs(split(settings)[0]),
+        state=lambda settings: objective.state(split(settings)[0]),
+        update=lambda logps, batch, settings: objective.update(logps, batch, split(settings)[0]),
     )
 
 

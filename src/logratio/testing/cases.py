@@ -33,8 +33,9 @@ class Case:
 
     @cached_property
     def batch(self) -> PackedBatch:
-        """The groups as one batch."""
-        return pack(self.groups)
+        """The groups as one batch, with the objective's running values as before the first step."""
+        initial = self.objective.state(self.settings)
+        return pack(self.groups).with_state({name: torch.tensor(value).double() for name, value in initial.items()})
 
     @cached_property
     def logp_R(self) -> Tensor:
@@ -43,14 +44,19 @@ class Case:
         noise_R = torch.randn(len(self.batch.target_R), generator=draw, dtype=torch.float64)
         return (self.batch.token["reference"].double() + noise_R).clamp(max=-0.05)
 
-    def logps(self, logp_R: Tensor) -> Logps:
-        """Return log-probs with the extras that the objective needs: entropy and Σπ² as of a plausible distribution."""
+    def logps(self, logp_R: Tensor, *, typical: bool = False) -> Logps:
+        """Return log-probs with the extras that the objective needs: entropy and Σπ² as of a plausible distribution.
+
+        Args:
+            logp_R: Log-probs, nats.
+            typical: Whether each token is as probable as the distribution expects its draws to be, π(y_t) = Σπ².
+        """
         extras = self.objective.needs(self.settings).extras
         detached_R = logp_R.detach()
         return Logps(
             logp_R,
             entropy_R=1.5 - 0.1 * detached_R if "entropy" in extras else None,
-            square_R=(0.9 * detached_R).exp() if "square" in extras else None,
+            square_R=((1.0 if typical else 0.9) * detached_R).exp() if "square" in extras else None,
         )
 
     def losses(self, logp_R: Tensor, batch: PackedBatch | None = None) -> dict[str, Tensor]:
@@ -76,9 +82,22 @@ class Case:
 
     def at(self, reference_R: Tensor) -> Case:
         """Return the same case with other reference log-probs, [R]."""
+        return self.on(self.batch.with_token(reference=reference_R))
+
+    def on(self, batch: PackedBatch) -> Case:
+        """Return the same case with changes to its batch."""
         other = Case(self.objective, self.settings, self.groups)
-        other.__dict__["batch"] = self.batch.with_token(reference=reference_R)
+        other.__dict__["batch"] = batch
         return other
+
+    def following(self, logp_R: Tensor) -> dict[str, Tensor]:
+        """Return the running values after a step at the given log-probs."""
+        return dict(self.objective.update(self.logps(logp_R.detach()), self.batch, self.settings))
+
+    def later(self) -> Case:
+        """Return the same case with running values as after two steps, of which the second moved the policy further."""
+        once = self.on(self.batch.with_state(self.following(self.logp_R)))
+        return self.on(self.batch.with_state(once.following(1.3 * self.logp_R)))
 
 
 def case(objective: Objective, settings: Settings, *, n: int = 6, seed: int = 2, **changes: Any) -> Case:

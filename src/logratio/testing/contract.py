@@ -83,7 +83,8 @@ def value_at_the_reference(objective: Objective) -> None:
             continue
         assert objective.facts.at_reference is not None, "its value at the reference is not declared"
         declared = objective.facts.at_reference(given.batch, given.settings)
-        for name, loss in given.losses(given.batch.token["reference"].double()).items():
+        typical = given.logps(given.batch.token["reference"].double(), typical=True)
+        for name, loss in objective.losses(typical, given.batch, given.settings).items():
             if name == "sft":
                 continue
             expected = torch.as_tensor(declared[name], dtype=torch.float64).expand_as(loss)
@@ -93,7 +94,9 @@ def value_at_the_reference(objective: Objective) -> None:
 
 def invariances(objective: Objective) -> None:
     """Declared shifts leave all losses as they are; undeclared ones change some."""
-    for given in _cases(objective):
+    for settings in variants(objective):
+        given = case(objective, settings)
+        given = given.later() if objective.state(settings) else given
         reads = objective.needs(given.settings).reference
         before = given.losses(given.logp_R)
         by_S = torch.full((given.batch.responses,), 0.7, dtype=torch.float64)
@@ -170,6 +173,22 @@ def every_setting_acts(objective: Objective) -> None:
             raise AssertionError(f"{name} = {value} is out of range and accepted")
 
 
+def running_values(objective: Objective) -> None:
+    """A state is updated under its own names, to finite scalars without gradient, and read by a loss of step scope."""
+    for settings in variants(objective):
+        given = case(objective, settings)
+        if not objective.state(settings):
+            assert not given.following(given.logp_R), "it updates running values that it does not declare"
+            continue
+        assert objective.scope == "step", "running values belong to losses of step scope"
+        after = given.following(given.logp_R)
+        assert after.keys() == given.batch.state.keys(), f"state {sorted(given.batch.state)}, updated {sorted(after)}"
+        for name, value in after.items():
+            assert value.shape == () and bool(value.isfinite()) and not value.requires_grad, f"{name}: {value}"
+        moved = given.later().total(given.logp_R) - given.total(given.logp_R)
+        assert abs(moved.item()) > 1e-9, "running values are kept and ignored"
+
+
 def documentation(objective: Objective) -> None:
     """Summary, formula and source are given; the public function of the objective explains arguments and result."""
     assert objective.summary and objective.formula and objective.source
@@ -185,13 +204,18 @@ CHECKS: tuple[Check, ...] = (
     curve,
     extremes,
     every_setting_acts,
+    running_values,
     documentation,
 )
 
 
 def _cases(objective: Objective) -> Iterator[Case]:
+    """Yield a case of each choice of settings; with running values, one at the start and one later."""
     for settings in variants(objective):
-        yield case(objective, settings)
+        given = case(objective, settings)
+        yield given
+        if objective.state(settings):
+            yield given.later()
 
 
 def _sizes(batch: PackedBatch) -> dict[str, int]:
@@ -218,7 +242,7 @@ def _of(given: Case, members: list[int], starts: list[int]) -> dict[str, Tensor]
     """Return the losses of some of the groups, in an order of their own."""
     part = Case(given.objective, given.settings, [given.groups[i] for i in members])
     logp_R = torch.cat([given.logp_R[starts[i] : starts[i + 1]] for i in members])
-    return part.losses(logp_R, pack(part.groups))
+    return part.losses(logp_R, pack(part.groups).with_state(given.batch.state))
 
 
 def _weighted_items(given: Case, logp_R: Tensor, n: int) -> Tensor:
@@ -231,7 +255,8 @@ def _weighted_items(given: Case, logp_R: Tensor, n: int) -> Tensor:
 def _changes(given: Case, after: Case) -> bool:
     if given.objective.terms(given.settings) != after.objective.terms(after.settings):
         return True
-    return bool((given.total(given.logp_R) - after.total(given.logp_R)).abs() > 1e-12)
+    both = [(given, after)] + ([(given.later(), after.later())] if given.batch.state else [])
+    return any(bool((one.total(given.logp_R) - other.total(given.logp_R)).abs() > 1e-12) for one, other in both)
 
 
 def _others(field: FieldInfo, value: Any) -> Iterator[Any]:

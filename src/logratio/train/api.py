@@ -191,7 +191,7 @@ def _restore(job: Assembled, directory: RunDirectory) -> int:
             f"{job.fit.reference[:8] or 'none'}): the model or reference it started from has changed; "
             "restore it, or start a new run."
         )
-    job.fit.load(tensors)
+    job.fit.load(tensors, progress)
     job.fit.best.update(progress.best)
     directory.cut(progress.offsets)
     return progress.step

@@ -29,12 +29,14 @@ class Progress:
         reference: Identity of the reference's log-probs, "" without one.
         offsets: Length of each log in bytes.
         best: Metric, value and step of the best checkpoint so far; empty unless asked for.
+        state: Running values of the objective; empty for most.
     """
 
     step: int
     reference: str
     offsets: Mapping[str, int]
     best: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, float] = field(default_factory=dict)
 
 
 def name_of(step: int) -> str:

@@ -26,8 +26,8 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     fit = job.fit
     evaluation, held = _last_evaluation(directory), "the last step"
     if fit.best:
-        tensors, _ = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(fit.best["step"]))
-        fit.load(tensors)
+        tensors, progress = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(fit.best["step"]))
+        fit.load(tensors, progress)
         judge = replace(fit.evaluate, keep_sample=lambda row: None)  # that step's samples are on file already
         evaluation = {**judge.measures(judge.unseen(), fit.best["step"]), **judge.sample(fit.best["step"])}
         held = f"step {fit.best['step']}, the best by {fit.best['metric']} on the other half of the held-out prompts"

@@ -15,6 +15,7 @@ from ..batch.packed import PackedBatch, pack
 from ..batch.plan import plan
 from ..errors import NonFiniteError
 from ..logps.policy import Policy
+from ..logps.whole import join, slots
 from ..objectives.base import Objective, Settings
 from .distributed import World, sync_gradients
 from .source import Step
@@ -61,6 +62,8 @@ class Learner:
         world: The processes.
         bin_tokens: Tokens a bin may hold.
         scope: Route to the gradient; the objective's own unless a test asks for the other.
+        state: Running values of the objective, float64 scalars on the CPU, the same on all ranks; made anew where none
+            are given, and changed in place, once a step.
     """
 
     policy: Policy
@@ -69,6 +72,23 @@ class Learner:
     world: World
     bin_tokens: int
     scope: str
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.set_state({**self.objective.state(self.settings), **self.state})
+
+    def set_state(self, values: Mapping[str, float | Tensor]) -> None:
+        """Put running values in place of the present ones."""
+        self.state.update({name: torch.as_tensor(value, dtype=torch.float64).cpu() for name, value in values.items()})
+
+    def advance(self, logps: Logps, whole: PackedBatch) -> None:
+        """Let the objective's running values follow a step's detached log-probs; rank 0's count on all ranks."""
+        if not self.state:
+            return
+        following = self.objective.update(logps, whole, self.settings)
+        values = torch.stack([following[name].detach().double() for name in self.state])
+        values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values))
+        self.set_state(dict(zip(self.state, values, strict=True)))
 
     @property
     def needs(self) -> Needs:
@@ -78,7 +98,7 @@ class Learner:
 
 def metric_names(learner: Learner, step: Step) -> list[str]:
     """Return the names of the objective's metrics, read off the step's first group."""
-    batch = pack(step.groups[:1])
+    batch = pack(step.groups[:1]).with_state(learner.state)
     zeros_R = torch.zeros(len(batch.target_R))
     return list(learner.objective.metrics(Logps(zeros_R, zeros_R, zeros_R), batch, learner.settings))
 
@@ -133,7 +153,7 @@ def step_gradient(learner: Learner, step: Step) -> Totals:
 
 
 def _forward(learner: Learner, step: Step, members: Sequence[int]) -> tuple[PackedBatch, Logps]:
-    batch = pack([step.groups[i] for i in members]).to(learner.world.device)
+    batch = pack([step.groups[i] for i in members]).with_state(learner.state).to(learner.world.device)
     logps = learner.policy(batch, learner.needs)
     _require_finite(step, batch, logps.policy_R, "policy log-prob")
     if learner.needs.reference and members:
@@ -171,15 +191,15 @@ def _step_route(
     """Evaluate the objective once on the whole step, then back-propagate its fixed coefficients bin by bin."""
     world = learner.world
     bins = ranks[world.rank]
-    whole = pack(step.groups).to(world.device)
-    slots = [_slots(step.groups, [i for members in own for i in members]) for own in ranks]
+    whole = pack(step.groups).with_state(learner.state).to(world.device)
+    places = [slots(step.groups, [i for members in own for i in members]) for own in ranks]
     kept: list[tuple[PackedBatch, Logps]] = []
     with torch.set_grad_enabled(len(bins) == 1):  # with one bin the two phases share a forward
         sync_gradients(learner.policy, True)
         for members in bins:
             batch, logps = _forward(learner, step, members)
             kept.append((batch, logps if len(bins) == 1 else _detached(logps)))
-    floats = _gather(world, [logps for _, logps in kept], slots, len(whole.target_R))
+    floats = _gather(world, [logps for _, logps in kept], places, len(whole.target_R))
     leaf_R = floats.policy_R.requires_grad_()
     loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, totals)
     _require_finite(step, whole, loss.reshape(1), "loss")
@@ -187,40 +207,26 @@ def _step_route(
     for n, members in enumerate(bins):
         sync_gradients(learner.policy, n == len(bins) - 1)
         batch, logps = kept[0] if len(bins) == 1 else _forward(learner, step, members)
-        own_R = coefficient_R.index_select(0, _slots(step.groups, members).to(world.device))
+        own_R = coefficient_R.index_select(0, slots(step.groups, members).to(world.device))
         ((logps.policy_R * own_R).sum() + _auxiliary(step, batch, logps)).backward()
     out = Totals()
     if world.rank == 0:  # every rank holds the same numbers: one of them counts
         out.loss += loss.detach().double().cpu()
         for name, metric in learner.objective.metrics(_detached(floats), whole, learner.settings).items():
             out.add(name, metric.total())
+    learner.advance(_detached(floats), whole)
     return out
 
 
-def _slots(groups: Sequence[Group], members: Sequence[int]) -> Tensor:
-    """Return where the scored tokens of `members`, in that order, lie among those of the whole step."""
-    starts = [0]
-    for group in groups:
-        starts.append(starts[-1] + group.scored)
-    parts = [torch.arange(starts[i], starts[i + 1]) for i in members]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
-
-
-def _gather(world: World, own: Sequence[Logps], slots: Sequence[Tensor], size: int) -> Logps:
-    """Put every rank's floats in the step's order; each rank's `slots` say where its own belong."""
+def _gather(world: World, own: Sequence[Logps], places: Sequence[Tensor], size: int) -> Logps:
+    """Put every rank's floats in the step's order; each rank's `places` say where its own belong."""
 
     def assemble(parts: list[Tensor]) -> Tensor:
         everyone = torch.cat(world.gather(torch.cat([part.detach() for part in parts])))
-        where = torch.cat(list(slots)).to(everyone.device)
+        where = torch.cat(list(places)).to(everyone.device)
         return torch.empty(size, dtype=everyone.dtype, device=everyone.device).index_copy(0, where, everyone)
 
-    entropy = [logps.entropy_R for logps in own if logps.entropy_R is not None]
-    square = [logps.square_R for logps in own if logps.square_R is not None]
-    return Logps(
-        policy_R=assemble([logps.policy_R for logps in own]),
-        entropy_R=assemble(entropy) if entropy else None,
-        square_R=assemble(square) if square else None,
-    )
+    return join(own, assemble)
 
 
 def _detached(logps: Logps) -> Logps:

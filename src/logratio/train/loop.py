@@ -56,9 +56,10 @@ class Fit:
     stop: StopRequest
     best: dict[str, Any]
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back the weights and moments of a checkpoint."""
+    def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Put back the weights, moments and running values of a checkpoint."""
         self.optimizer.load(tensors)
+        self.learner.set_state(progress.state)
         reshard(self.learner.policy)
 
 
@@ -156,7 +157,8 @@ def checkpoint(job: Fit, done: int) -> None:
     """Save weights, moments and place; every rank gathers, rank 0 writes. The best one so far is not removed."""
     tensors = job.optimizer.state()
     if job.learner.world.rank == 0:
-        progress = Progress(done, job.reference, job.run.offsets(), dict(job.best))
+        state = {name: value.item() for name, value in job.learner.state.items()}
+        progress = Progress(done, job.reference, job.run.offsets(), dict(job.best), state)
         path = save(job.run.path / "checkpoints", tensors, progress)
         best = name_of(job.best["step"]) if job.best else None
         keep_last(job.run.checkpoints(), job.config.keep.last, best=best)

@@ -14,7 +14,8 @@ from ..batch.group import Group, Ints
 from ..evaluate.kl import divergence, sample_measures
 from ..evaluate.measure import Scored, objective_measures
 from ..logps.policy import Policy
-from ..logps.reference import require_finite, score
+from ..logps.reference import require_finite
+from ..logps.whole import whole
 from ..rollout.generate import Sample, generate
 from .distributed import unsharded
 from .gradient import Learner
@@ -85,9 +86,11 @@ class Validation:
         if not groups:
             return {}
         learner = self.learner
-        values = score(learner.policy, groups, bin_tokens=learner.bin_tokens, needs=learner.needs)
+        logps = whole(learner.policy, groups, bin_tokens=learner.bin_tokens, needs=learner.needs)
+        values = np.split(logps.policy_R.numpy(), np.cumsum([group.scored for group in groups])[:-1])
         require_finite(groups, values, f"evaluation after {done} steps: policy")
-        found = objective_measures(Scored.of(groups, values), learner.objective, learner.settings)
+        scored = Scored.whole(groups, logps, learner.state)
+        found = objective_measures(scored, learner.objective, learner.settings)
         return {name: measure.to_json() for name, measure in found.items()}
 
     def sample(self, done: int) -> dict[str, Any]:
