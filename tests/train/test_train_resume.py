@@ -1,6 +1,7 @@
 """A run that is killed, or asked to stop, and continued ends as if nothing had happened."""
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -187,6 +188,31 @@ def test_the_best_checkpoint_is_chosen_on_one_half_and_reported_on_the_other(und
         assert reported[name]["n"] == rest and 0 < rest < whole["n"]
         mean = (whole["n"] * whole["mean"] - half["n"] * half["mean"]) / rest
         assert reported[name]["mean"] == pytest.approx(mean, abs=1e-6)
+        assert reported["before"][name]["n"] == rest
+    assert reported["before"]["loss"]["mean"] == pytest.approx(math.log(2), abs=1e-6)
+    assert reported["before"]["accuracy"]["mean"] == 0.5
+    assert reported["sample_length"] == chosen["sample_length"]
+
+
+def test_running_values_go_on_where_they_stopped_and_evaluation_leaves_them_alone(tmp_path):
+    """BCO's sums, bit for bit: undisturbed, interrupted, and without an evaluation in between."""
+    arguments = {**small_run.world(tmp_path, rows=small_run.labelled), "objective": "bco", "train.lr": 1e-2}
+    runs = {name: {**arguments, "output": str(tmp_path / name), "cache": tmp_path / "cache"} for name in "abc"}
+    small_run.run(**runs["a"])
+    abort(runs["b"], "train", 3)
+    small_run.run(**{**runs["b"], "resume": "auto"})
+    assert left_by(tmp_path / "b") == left_by(tmp_path / "a")
+    small_run.run(**runs["c"], **{"every.eval": 1.0})
+    kept = [state_of(tmp_path / name) for name in "abc"]
+    assert kept[0] == kept[1] == kept[2]
+    assert kept[0].keys() == {"good_sum", "good_count", "bad_sum", "bad_count"} and all(kept[0].values())
+    shifts = [row["reward_shift"] for row in small_run.metrics(tmp_path / "a") if row["kind"] == "train"]
+    assert len(set(shifts)) == len(shifts) and shifts[0] == pytest.approx(0, abs=1e-5)
+
+
+def state_of(directory):
+    newest = sorted((directory / "checkpoints").iterdir())[-1]
+    return json.loads((newest / "state.json").read_text())["state"]
 
 
 @pytest.mark.slow
@@ -202,6 +228,8 @@ def test_the_best_checkpoint_is_chosen_on_one_half_and_reported_on_the_other(und
         {"train.bin_tokens": 40, "train.schedule": "cosine", "train.epochs": 1.5},
         {"objective": "sft", "keep.best": "eval/loss"},
         {"objective": "kto", "train.bin_tokens": 40},
+        {"objective": "beta_dpo", "keep.best": "eval/accuracy", "train.bin_tokens": 40},
+        {"objective": "wpo", "train.bin_tokens": 40},
     ],
     ids=str,
 )

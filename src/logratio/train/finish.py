@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..evaluate.pairs import length_baseline
@@ -21,16 +20,17 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     """Write `model/`, `evaluation.json` and `report.html`; return the evaluation.
 
     Where a best checkpoint was asked for, `model/` holds its weights, and what is reported was measured on the half of
-    the prompts that did not choose it.
+    the prompts that did not choose it. `evaluation.json` has the same measures at step 0 under "before".
     """
     fit = job.fit
-    evaluation, held = _last_evaluation(directory), "the last step"
+    rows = _evaluations(directory)
+    step, held = max(rows), "the last step"
     if fit.best:
-        tensors, progress = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(fit.best["step"]))
+        step = fit.best["step"]
+        tensors, progress = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(step))
         fit.load(tensors, progress)
-        judge = replace(fit.evaluate, keep_sample=lambda row: None)  # that step's samples are on file already
-        evaluation = {**judge.measures(judge.unseen(), fit.best["step"]), **judge.sample(fit.best["step"])}
-        held = f"step {fit.best['step']}, the best by {fit.best['metric']} on the other half of the held-out prompts"
+        held = f"step {step}, the best by {fit.best['metric']} on the other half of the held-out prompts"
+    evaluation = _measures(rows[step])
     judged = [fit.evaluate.groups[int(i)] for i in fit.evaluate.unseen()]
     if any(len(group.edges) for group in judged):
         baseline, rule = length_baseline(judged)
@@ -38,7 +38,7 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     state = fit.optimizer.weights()
     if fit.learner.world.rank == 0:
         directory.manifest(weights=held)
-        write_json(directory.path / "evaluation.json", evaluation)
+        write_json(directory.path / "evaluation.json", {**evaluation, "before": _measures(rows[0])})
         save_model(job.model, job.tokenizer, directory.path / "model", state=state)
         write_card(directory.path)
         directory.manifest(status="finished")
@@ -47,7 +47,13 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     return evaluation
 
 
-def _last_evaluation(directory: RunDirectory) -> dict[str, Any]:
-    rows = (directory.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last: dict[str, Any] = next((row for row in map(json.loads, reversed(rows)) if row["kind"] == "eval"), {})
-    return {name: value for name, value in last.items() if isinstance(value, dict) and "mean" in value}
+def _evaluations(directory: RunDirectory) -> dict[int, dict[str, Any]]:
+    """Return the evaluations of the run by step; step 0 and the last one are always there."""
+    lines = (directory.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["step"]: row for row in map(json.loads, lines) if row["kind"] == "eval"}
+
+
+def _measures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's measures, on the prompts that chose no checkpoint where some did."""
+    found = {**row, **row.get("unseen", {})}
+    return {name: value for name, value in found.items() if isinstance(value, dict) and "mean" in value}

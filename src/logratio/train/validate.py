@@ -66,11 +66,13 @@ class Validation:
     def __call__(self, done: int) -> dict[str, Any]:
         """Return measures by name, each {mean, low, high, n}, after `done` steps.
 
-        With `select`, the measures of those groups alone stand under "select".
+        With `select`, the measures of those groups alone stand under "select", those of the others under "unseen".
         """
         everything = np.arange(len(self.groups))
         row = {**self.measures(everything, done), **self.sample(done)}
-        return row if self.select is None else {**row, "select": self.measures(self.select, done)}
+        if self.select is None:
+            return row
+        return {**row, "select": self.measures(self.select, done), "unseen": self.measures(self.unseen(), done)}
 
     def unseen(self) -> NDArray[np.int64]:
         """Return the positions that took no part in choosing a best checkpoint."""
