@@ -40,6 +40,9 @@ VERBS = (
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN", "write a run's report.html again"),
     Verb("objectives", "Understand", "", "list objectives: formula, needs, defaults, paper"),
+    Verb(
+        "lab", "Understand", "[OBJECTIVE …] [--regime NAME] [--page FILE]", "see what objectives converge to, exactly"
+    ),
     Verb("export", "Ship", "RUN --to FOLDER [--merge]", "write a run's model to a folder, merged if asked"),
     Verb("cache", "Ship", "[--prune]", "show what is cached, and prune it"),
 )

@@ -34,7 +34,15 @@ class Interval:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-Cell = str | float | Interval | None
+@dataclass(frozen=True)
+class Linked:
+    """Text that leads to a row of a table on the same page, by its anchor."""
+
+    text: str
+    to: str
+
+
+Cell = str | float | Interval | Linked | None
 """A table cell; None shows as a dash."""
 
 
@@ -91,12 +99,21 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns. The first column names the row; `folded` hides the table under that title."""
+    """Rows under columns.
+
+    Attributes:
+        caption: What the table shows.
+        columns: Headings.
+        rows: One cell a column; the first names the row.
+        folded: Title under which the table is hidden; "" shows it.
+        anchors: Names of the rows that links lead to, one a row; empty for none.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     folded: str = ""
+    anchors: Sequence[str] = ()
     kind: str = field(default="table", init=False)
 
 

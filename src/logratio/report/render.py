@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from . import curves
-from .kit import Block, Interval, Page, Plot
+from .kit import Block, Interval, Linked, Page, Plot
 from .text import shown, visible
 
 _HERE = Path(__file__).parent
@@ -65,6 +65,7 @@ def _template() -> Any:
         finalize=_finalize,
     )
     environment.filters |= {"cell": shown, "code": code, "bar": bar, "rows_of": rows_of}
+    environment.tests["linked"] = lambda value: isinstance(value, Linked)
     environment.globals |= {"reading": curves.reading, "spoken": curves.spoken, "behind": curves.behind}
     environment.globals["look"] = curves.look
     return environment.get_template("page.html")

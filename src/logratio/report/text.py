@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .kit import Cell, Interval
+from .kit import Cell, Interval, Linked
 
 # C0 and C1 controls but tab and newline, directional marks, overrides and isolates, invisible spaces, separators,
 # lone surrogates, interlinear anchors, tag characters and noncharacters: what could hide or reorder other text.
@@ -47,7 +47,7 @@ def number(value: float) -> str:
     elif float(value).is_integer() or abs(value) >= 1e4:
         text = f"{value:,.0f}"
     else:
-        text = f"{value:,.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+        text = f"{value:,.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0").rstrip(".")
     return text.replace("-", "\u2212")
 
 
@@ -74,6 +74,8 @@ def shown(value: Cell) -> str:
         return "–"
     if isinstance(value, str):
         return value
+    if isinstance(value, Linked):
+        return value.text
     if not isinstance(value, Interval):
         return number(value)
     if value.ends is None:

@@ -18,13 +18,14 @@ from ..batch.group import Ints
 from ..config import TemplateConfig
 from ..data.prepare import tokenize_prompts
 from ..files import cache_root, content_hash, write_json
+from ..maths.counter import stream
 from ..models.build import build_llama, save_built, wrap_tokenizer
 from ..models.load import load_model
 from ..rollout.generate import Sample, generate
 from ..train.api import Run, train
 from ..train.events import Event, Listener
 from .lexicon import Size
-from .world import LONGEST, Split, World, preference_rows
+from .world import LONGEST, PREFERENCE_SCALE, Split, World, preference_rows
 
 Say = Callable[[str], None]
 
@@ -94,6 +95,20 @@ class Built:
         rows = read_rows(self.folder / f"{split}.jsonl")
         scores = [[score(row["prompt"] + text) for text in row["responses"]] for row in rows]
         return preference_rows(self.world, [row["prompt"] for row in rows], [row["responses"] for row in rows], scores)
+
+    def ranked(self, split: Split = "train") -> Iterator[dict[str, Any]]:
+        """Yield rows `prompt`, `responses`, `scores`: whole rankings as Plackett–Luce draws them on the true reward.
+
+        A score is r*/scale plus a draw from Gumbel's distribution, so that any two responses are ordered as the world's
+        judge orders them. Of identical responses the first stays.
+        """
+        for number, row in enumerate(read_rows(self.folder / f"{split}.jsonl")):
+            texts = list(dict.fromkeys(row["responses"]))
+            noise = stream(self.world.seed, "rankings", split, number).gumbel(size=len(texts))
+            rewards = [self.world.reward(row["prompt"] + text) / PREFERENCE_SCALE for text in texts]
+            if len(texts) > 1:
+                scores = [float(reward + extra) for reward, extra in zip(rewards, noise, strict=True)]
+                yield {"prompt": row["prompt"], "responses": texts, "scores": scores}
 
 
 def build(size: Size, seed: int = 0, *, root: Path | None = None, say: Say = lambda line: None) -> Built:

@@ -1,0 +1,67 @@
+"""Terminal, JSON, Markdown and page of the laboratory."""
+
+import json
+
+import pytest
+
+from logratio import objectives
+from logratio.cli.app import main
+from logratio.errors import ConfigError
+from logratio.lab.docs import block, replace_block
+from logratio.lab.table import fill
+from logratio.lab.text import brief, markdown
+
+
+def called(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    return stop.value.code, capsys.readouterr()
+
+
+def test_the_command_prints_a_table_that_fits(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, said = called(capsys, "lab", "dpo", "ipo", "--regime", "clean", "--regime", "certain")
+    rows = {line.split("  ")[0]: line for line in said.out.splitlines() if line}
+    assert code == 0 and max(map(len, said.out.splitlines())) <= 80
+    assert "0=" in rows["dpo"] and "→" in rows["dpo"] and "→" not in rows["ipo"]
+
+
+def test_json_holds_every_cell_with_the_command_s_names(capsys):
+    code, said = called(capsys, "lab", "robust_dpo", "--regime", "flips-10", "--json")
+    (cell,) = json.loads(said.out)["cells"]
+    assert code == 0 and cell["kind"] == "finite" and cell["distance"] < 1e-9
+
+
+def test_an_unknown_regime_is_answered_with_the_nearest(capsys):
+    code, said = called(capsys, "lab", "dpo", "--regime", "cleen")
+    assert code == 2 and 'regime "cleen" does not exist; did you mean "clean"' in said.err
+
+
+def test_a_cell_leads_to_its_figures_and_its_command_on_the_page(tmp_path, capsys):
+    code, _ = called(capsys, "lab", "ipo", "--regime", "length", "--page", str(tmp_path / "lab.html"))
+    page = (tmp_path / "lab.html").read_text(encoding="utf-8")
+    assert code == 0 and '<a href="#ipo--length">' in page and 'id="ipo--length"' in page
+    assert "logratio lab ipo --regime length" in page
+
+
+def test_markdown_stands_between_its_marks(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("above\n<!-- lab -->\nold\n<!-- /lab -->\nbelow\n")
+    lab = fill(["dpo"], ["clean"], sizes=False)
+    replace_block(document, "lab", markdown(lab))
+    assert block(document, "lab") == markdown(lab) and "| dpo | 0= |" in markdown(lab)
+    assert document.read_text().startswith("above") and document.read_text().endswith("below\n")
+
+
+def test_objectives_without_a_population_form_are_refused_by_name():
+    batchwise = [name for name in objectives.names() if not objectives.load(name).facts.population]
+    for name in batchwise:
+        with pytest.raises(ConfigError, match=name):
+            fill([name], ["clean"])
+
+
+@pytest.mark.slow
+def test_no_cell_is_left_without_a_verdict():
+    lab = fill(sizes=False)
+    assert not [f"{cell.objective} in {cell.regime}" for cell in lab.cells.values() if cell.kind == "stalled"]
+    assert all(brief(cell) for cell in lab.cells.values()) and lab.seconds < 180
