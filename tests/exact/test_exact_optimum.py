@@ -211,6 +211,26 @@ def test_a_hinge_on_many_pairs_reaches_its_kink_from_everywhere():
     assert found.kind == again.kind == "boundary" and found.loss == pytest.approx(again.loss, abs=1e-9)
 
 
+def test_a_kink_for_some_responses_and_a_limit_for_another():
+    """SLiC with its likelihood term: the pair (0, 1) stops at u = 1, and response 2, in no pair, loses all its mass."""
+    world = build(torch.zeros(1, 3), reference_XY=torch.tensor([[0.3, 0.0, 0.2]]))
+    preference = torch.full((1, 3, 3), 0.5, dtype=torch.float64)
+    preference[0, 0, 1], preference[0, 1, 0] = 0.8, 0.2
+    rows = comparisons.population(world, preference, coverage.only(1, 3, [(0, 1)]))
+    ranked, good = paired(world, rows, hinge(1.0)), rows.good(1, 3)
+    found = minimise(lambda z: ranked(z) - 0.01 * (good * policy(z)).sum(), world.reference_XY)
+    assert found.kind == "limit" and found.vanishing_XY.tolist() == [[False, False, True]]
+    assert margin(world, found) == pytest.approx(1, abs=1e-7)
+    assert found.policy_XY.exp()[0, 2] == 0 and found.policy_XY.exp().sum().item() == pytest.approx(1)
+
+
+def test_a_minimum_far_from_the_start_beyond_a_wide_gap_is_not_taken_for_vanishing():
+    """Hinge at β = .02: its kink lies at log-ratios 50 apart, where the loser has all but vanished, and stays."""
+    world, rows = one_pair(0.8)
+    found = minimise(paired(world, rows, hinge(0.02)), world.reference_XY)
+    assert found.kind == "boundary" and 0.02 * margin(world, found) == pytest.approx(1, abs=1e-8)
+
+
 def test_a_saturating_loss_on_certain_labels_is_a_limit():
     """APO-zero: 1 − σ(βa_w) + σ(βa_l)."""
     world, rows = one_pair(1.0)

@@ -48,31 +48,31 @@ def descend(evaluate: ValueAndGradient, start: Tensor, *, steps: int = 2000) -> 
 
 
 def settle(evaluate: ValueAndGradient, start: Tensor) -> tuple[Tensor, int, bool]:
-    """Descend, then try again from points around the result until none leads lower.
+    """Descend from points around a start, then from points around the result, until that leads no lower.
+
+    Not from the start itself: another method may have stopped on a kink, where one gradient says little.
 
     Returns:
-        The lowest point, the number of steps, and whether it is the bottom of a kink: descents that began 0.01 and
-        1 nat away came no lower, while gradients around it differ from one another as they do at no smooth point.
+        The lowest point, the number of steps, and whether it is the bottom of a kink: the last descent, from 0.1 nat
+        away, came no lower, while gradients around it differ from one another as they do at no smooth point.
     """
-    at, total = descend(evaluate, start)
-    value, slope = evaluate(at)
-    draw = stream("starts around a kink", len(at))
-    for _ in range(5):
-        lower = None
-        for radius in (0.01, 1.0):
-            offset = torch.from_numpy(draw.normal(size=len(at)))
-            other, taken = descend(evaluate, at + radius * offset / offset.norm())
-            total += taken
-            reached = evaluate(other)[0]
-            if reached < value:
-                lower = other if value - reached > 1e-10 * max(1.0, abs(value)) else lower
-                at, value = other, reached
-        if lower is None:
+    draw = stream("starts around a kink", len(start))
+    at, total, settled = start, 0, False
+    value = evaluate(at)[0]
+    for _ in range(8):
+        offset = torch.from_numpy(draw.normal(size=len(at)))
+        other, taken = descend(evaluate, at + 0.1 * offset / offset.norm())
+        total += taken
+        reached = evaluate(other)[0]
+        settled = reached >= value - 1e-9 * max(1.0, abs(value))
+        if reached < value:
+            at, value = other, reached
+        if settled:
             break
     slope = evaluate(at)[1]
     around = torch.from_numpy(draw.normal(size=(10, len(at)))) * 1e-6
     turns = any(float((evaluate(at + offset)[1] - slope).norm()) > 0.1 * float(slope.norm()) for offset in around)
-    return at, total, lower is None and turns
+    return at, total, settled and turns
 
 
 def _weak_wolfe(evaluate: ValueAndGradient, at: Tensor, value: float, slope: Tensor, move: Tensor) -> float:

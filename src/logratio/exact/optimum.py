@@ -26,7 +26,8 @@ class Optimum:
     """What descent from a start arrives at.
 
     Attributes:
-        kind: "finite": the gradient vanishes at a policy. "boundary": the loss has a kink there, no direction descends.
+        kind: "finite": the gradient vanishes at a policy. "boundary": the loss has a kink there and no direction
+            descends; the policy is found to about 1e-8, since the loss does not tell it better.
             "limit": it falls towards a bound that no policy attains, along a direction in which log-ratios diverge.
             "unbounded": it falls without bound. "stalled": none of these could be established.
         policy_XY: Log-probs of the minimiser; for a limit, of the limiting policy, −∞ where it vanishes.
@@ -65,20 +66,21 @@ def minimise(loss: Loss, start_XY: Tensor, *, tolerance: float = 1e-12, steps: i
         steps: Most Newton steps.
     """
     path = _Path(loss, start_XY.double(), tolerance)
-    while len(path.moves) < steps and path.gradient > path.tolerance and path.at.abs().max() < _FAR and path.step():
-        pass
-    path.polish()
+    path.descend(steps)
+    if path.gradient > path.tolerance and path.at.abs().max() < _FAR:
+        at, taken, kink = settle(path.value_and_gradient, path.at)
+        path.jump(at)
+        path.others += taken
+        if kink:
+            vanishing_XY = path.carried_off()
+            return path.result("limit" if bool(vanishing_XY.any()) else "boundary", vanishing_XY)
+        path.radius = 1.0
+        path.descend(steps)
     if path.gradient <= path.tolerance:
-        return path.result("limit" if path.diverges() else "finite")
+        return path.result("limit", path.trend()) if path.diverges() else path.result("finite")
     if path.at.abs().max() >= _FAR:
-        return path.result("unbounded" if path.keeps_falling() else "limit")
-    at, taken, kink = settle(path.value_and_gradient, path.at)
-    path.jump(at)
-    if path.gradient <= path.tolerance:
-        return path.result("finite", taken)
-    if path.at.abs().max() >= _FAR:
-        return path.result("unbounded" if path.keeps_falling() else "limit", taken)
-    return path.result("boundary" if kink else "stalled", taken)
+        return path.result("unbounded" if path.keeps_falling() else "limit", path.trend())
+    return path.result("stalled")
 
 
 def logit_gradient(loss: Loss, logits_XY: Tensor) -> Tensor:
@@ -101,6 +103,7 @@ class _Path:
         self.at = torch.zeros(len(start_XY) * (start_XY.shape[1] - 1), dtype=torch.float64)
         self.radius = 1.0
         self.moves: list[Tensor] = []
+        self.others = 0
         self._evaluate()
         self.scale = max(1.0, abs(self.value))
         self.tolerance = tolerance * self.scale
@@ -144,6 +147,15 @@ class _Path:
         bend = self.eigenvalues.abs().clamp(min=max(self.gradient, 1e-300) / self.radius)
         move: Tensor = -self.axes @ torch.where(self.flat(), torch.zeros_like(along), along / bend)
         return move
+
+    def descend(self, steps: int) -> None:
+        """Step until the gradient vanishes, the iterate is far out, or steps become tiny, as they do at a kink."""
+        for _ in range(steps):
+            if self.gradient <= self.tolerance or self.at.abs().max() >= _FAR or self.radius < 1e-3:
+                break
+            if not self.step():
+                break
+        self.polish()
 
     def step(self) -> bool:
         """Make one step; return whether one could be made."""
@@ -204,16 +216,32 @@ class _Path:
         there = float(self.value_and_gradient(10 * self.at)[1] @ direction)
         return here < -1e-9 and there <= 0.5 * here
 
-    def result(self, kind: Kind, more: int = 0) -> Optimum:
+    def trend(self) -> Tensor:
+        """Return which log-probs the last step carried down, and so will the next, bool [X, Y]."""
+        step = self.moves[-1] if self.moves else self.at
+        moved_XY = policy(self.logits(self.at + step)) - policy(self.logits(self.at))
+        return moved_XY < -0.05 * float(moved_XY.abs().max())
+
+    def carried_off(self) -> Tensor:
+        """Return which responses have all but vanished at a kink and may vanish altogether at no loss, bool [X, Y]."""
         policy_XY = policy(self.logits(self.at))
-        vanishing_XY = torch.zeros_like(policy_XY, dtype=torch.bool)
-        if kind in ("limit", "unbounded"):
-            step = self.moves[-1] if self.moves else self.at
-            moved_XY = policy(self.logits(self.at + step)) - policy_XY
-            vanishing_XY = moved_XY < -0.05 * float(moved_XY.abs().max())
-            policy_XY = policy(policy_XY.masked_fill(vanishing_XY, float("-inf")))
-        free = int(self.flat().sum())
-        return Optimum(kind, policy_XY, vanishing_XY, self.value, self.gradient, free, len(self.moves) + more)
+        small_XY = policy_XY - self.start_XY < -10
+        with torch.no_grad():
+            without = float(self.loss(policy_XY - 20 * small_XY))
+        return small_XY & (without <= self.value + 1e-9 * max(1.0, abs(self.value)))
+
+    def result(self, kind: Kind, vanishing_XY: Tensor | None = None) -> Optimum:
+        policy_XY = policy(self.logits(self.at))
+        gone_XY = torch.zeros_like(policy_XY, dtype=torch.bool) if vanishing_XY is None else vanishing_XY
+        return Optimum(
+            kind=kind,
+            policy_XY=policy(policy_XY.masked_fill(gone_XY, float("-inf"))),
+            vanishing_XY=gone_XY,
+            loss=self.value,
+            gradient=self.gradient,
+            free=int(self.flat().sum()),
+            steps=len(self.moves) + self.others,
+        )
 
 
 def _centred_basis(responses: int) -> Tensor:
