@@ -36,8 +36,8 @@ def model_of(layout, dtype):
 
 def step_of(index, objective):
     """Step `index` of five, the last of three groups only; bins hold `BIN_TOKENS`, so ranks get unequal ones."""
-    kto = objective == "kto"
-    shape = {"k": 1 if kto else 2, "labels": kto, "mismatched": kto, "weights": True}
+    labels = objective in ("kto", "bco")
+    shape = {"k": 1 if labels else 2, "labels": labels, "mismatched": objective == "kto", "weights": True}
     groups = random_groups(3 if index == 4 else 16, seed=index, **shape)
     return Step(index, groups)
 

@@ -92,7 +92,8 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_whatever_is_trained(tmp_path):
     """In float64, so that five steps do not add up rounding; gradients are still summed over ranks in float32."""
-    compare_steps(tmp_path, list(product(LAYOUTS, ("dpo", "kto"))), "float64")
+    running = [("tied", "bco"), ("tied", "beta_dpo"), ("tied", "wpo")]
+    compare_steps(tmp_path, [*product(LAYOUTS, ("dpo", "kto")), *running], "float64")
 
 
 @pytest.mark.parametrize("objective", ["dpo", "kto"])
