@@ -1,14 +1,18 @@
 """What a recipe says about the model is done to the model, whether it comes by name or in memory."""
 
+import json
+
 import pytest
 import small_run
 import torch
 from transformers import AutoModelForCausalLM
 
+from logratio import evaluate
 from logratio.config import RunConfig
 from logratio.errors import ConfigError, RunError
 from logratio.logps.policy import Policy
 from logratio.models.load import load_model, load_tokenizer
+from logratio.train.api import train
 from logratio.train.assemble import _require_possible
 from logratio.train.distributed import World
 from logratio.train.reference import live_reference
@@ -81,3 +85,54 @@ def test_processes_that_cannot_meet_are_told_how_to_start(monkeypatch, arguments
     with pytest.raises(RunError, match=r"WORLD_SIZE is 2, .*MASTER_ADDR.*: start them with `torchrun"):
         small_run.run(**arguments, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def absolute(folder):
+    """A random GPT-2, which has no embedding for a position beyond its 24th."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = small_run.word_tokenizer()
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 24, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_rows_longer_than_the_model_knows_positions_are_dropped_and_said(tmp_path, objective):
+    """KTO also pairs every prompt with another's response, which must not lead beyond them either."""
+    model, lines = absolute(tmp_path / "model"), []
+    rows = small_run.pairs(30) if objective == "dpo" else small_run.labelled(30)
+    long = {
+        "prompt": " the" * 20,
+        "chosen": " good" * 9,
+        "rejected": " bad" * 9,
+        "completion": " so" * 9,
+        "label": True,
+    }
+    near = {**long, "prompt": " the" * 18, "chosen": " good", "rejected": " bad", "completion": " so"}
+    added = [{**row, "prompt": f"{row['prompt']} {word}"} for row in (long, near) for word in ("a", "I")]
+    data = [*rows, *({name: row[name] for name in rows[0]} for row in added)]
+
+    def listen(event):
+        lines.extend(event.data["lines"] if event.kind == "open" else [])
+
+    own = {"model": model, "data": data, "objective": objective, "on_event": listen}
+    recipe = {name: value for name, value in small_run.RECIPE.items() if name != "tokens.max_length"}
+    run = train(**own, output=tmp_path / "run", **{**recipe, "rows.max_bad_rows": 1, "eval.max_new_tokens": 3})
+    assert run.status == "finished"
+    assert any(line.startswith("2/34") and "exceed 24 tokens" in line for line in lines)
+    assert "max_length: 24" in (run.directory / "config.yaml").read_text()
+    if objective == "dpo":
+        assert evaluate(model, data=data, samples=0)["accuracy"]["n"] == 0
+    with pytest.raises(ConfigError, match="tokens.max_length is 64, but .* knows 24 positions"):
+        train(**own, output=tmp_path / "other", **small_run.RECIPE)
+
+
+def test_samples_are_of_different_prompts(tmp_path):
+    """Several pairs of one prompt would give one sample several times: it depends on the prompt alone."""
+    arguments = small_run.world(tmp_path, rows=lambda n: [row for row in small_run.pairs(n // 3) for _ in range(3)])
+    run = small_run.run(**arguments, output=tmp_path / "run", **{"eval.samples": 3})
+    rows = [json.loads(line) for line in (run.directory / "samples.jsonl").read_text().splitlines()]
+    assert len({row["prompt"] for row in rows if row["step"] == 0}) == 3

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logratio.batch.group import Group
 from logratio.errors import DataError
 from logratio.maths.counter import permutation
 from logratio.train.source import FileSource, mismatch
@@ -69,19 +70,19 @@ def test_no_partner_shares_the_prompt(prompts):
     groups, hashes = GROUPS[: len(prompts)], np.array(prompts, np.uint64)
     if len(set(prompts)) == 1:
         with pytest.raises(DataError, match=f"all {len(prompts)} rows share one prompt"):
-            mismatch(groups, hashes)
+            mismatch(groups, hashes, 64)
         return
-    mixed = mismatch(groups, hashes)
+    mixed = mismatch(groups, hashes, 64)
     assert all(prompts[own] != prompts[partner] for own, partner in enumerate(mixed.partners))
 
 
 def test_a_borrowed_response_is_scored_and_counts_in_no_term():
     groups = random_groups(8, k=1, labels=True)
-    mixed = mismatch(groups, np.arange(8, dtype=np.uint64))
+    mixed = mismatch(groups, np.arange(8, dtype=np.uint64), 64)
     for own, group in enumerate(mixed):
         partner = groups[int(mixed.partners[own])]
         assert group.prompt is groups[own].prompt and group.row == groups[own].row
-        assert len(group.responses) == 2 and group.responses[1] is partner.responses[0]
+        assert len(group.responses) == 2 and np.array_equal(group.responses[1], partner.responses[0])
         assert group.scored == groups[own].scored + int(partner.loss[0].sum())
         columns = group.columns.response
         assert columns["mismatched"].tolist() == [0, 1]
@@ -92,12 +93,26 @@ def test_a_borrowed_response_is_scored_and_counts_in_no_term():
 def test_partners_are_fixed_by_the_data_set_and_go_round_it():
     """No run has a say in it, so the reference of a borrowed response can be cached; each is borrowed once."""
     hashes = np.arange(23, dtype=np.uint64)
-    partners = mismatch(GROUPS, hashes).partners
+    partners = mismatch(GROUPS, hashes, 64).partners
     assert sorted(partners) == list(range(23))
-    assert (partners == mismatch(GROUPS, hashes).partners).all()
+    assert (partners == mismatch(GROUPS, hashes, 64).partners).all()
     seen, at = set(), 0
     while at not in seen:
         seen.add(at)
         at = int(partners[at])
     assert len(seen) == 23
     assert (partners != (np.arange(23) + 1) % 23).any()  # not merely the next row
+
+
+def test_a_borrowed_response_ends_where_the_model_knows_no_more_positions():
+    """Own rows fit into 10 tokens; a prompt of 8 with the other row's response of 9 would not."""
+
+    def group(row, prompt, response):
+        ids = [np.arange(n, dtype=np.int32) for n in (prompt, response)]
+        own = Group(row, ids[0], (ids[1],), (np.ones(response, np.bool_),), np.zeros((0, 2), np.int32))
+        return own.with_columns(response={"weight": np.ones(1, np.float32)})
+
+    mixed = mismatch([group(0, 8, 2), group(1, 1, 9)], np.arange(2, dtype=np.uint64), 10)
+    assert [len(own.responses[1]) for own in mixed] == [len(own.loss[1]) for own in mixed] == [2, 2]
+    assert mixed[0].responses[1].tolist() == [0, 1]
+    assert mixed[0].scored == 2 + 2 and mixed[1].scored == 9 + 2

@@ -73,7 +73,7 @@ class Wanted:
     max_new_tokens: int
     seed: int
 
-    def read(self, subject: Subject, tokenizer: Any) -> tuple[list[Group], list[Group], list[str]]:
+    def read(self, subject: Subject, own: Loaded) -> tuple[list[Group], list[Group], list[str]]:
         """Tokenise as the run did its own data; return judged and retained groups, and what reading has to say.
 
         Raises:
@@ -81,6 +81,8 @@ class Wanted:
             TemplateError: The chat template is not the one that the run learned with.
         """
         tokens = subject.config.tokens if subject.config else TokensConfig()
+        tokens = tokens.model_copy(update={"max_length": min(tokens.max_length, context(own.model) or math.inf)})
+        tokenizer = own.tokenizer
         judged = _prepare(subject, tokenizer, self.data, self.kind, tokens)
         _require_template(subject, judged)
         if self.retain is None:

@@ -107,22 +107,18 @@ def load_model(
     Raises:
         ModelError: Missing, not in safetensors, multimodal, encoder-decoder, or an adapter asked for twice.
     """
-    adapter = _stored(name, "adapter_config.json")
-    base = name
-    if adapter is not None:
-        stored = json.loads(adapter.read_text(encoding="utf-8"))
-        base = "@".join(filter(None, (stored["base_model_name_or_path"], stored.get("revision"))))
-        if lora is not None:
-            raise ModelError(
-                f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
-                "or merge it into its base first with: logratio export --merge."
-            )
+    base, adapter = _base_of(name)
+    if adapter is not None and lora is not None:
+        raise ModelError(
+            f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
+            "or merge it into its base first with: logratio export --merge."
+        )
     model, source_dtype = _causal(base, dtype)
     folders = [_folder(base)]
     kind: adapters.Kind = "none"
     if adapter is not None:
-        model, kind = adapters.attach(model, adapter.parent), "loaded"
-        folders.append(adapter.parent)
+        model, kind = adapters.attach(model, adapter), "loaded"
+        folders.append(adapter)
     elif lora is not None:
         model, kind = adapters.create(model, lora, seed), "fresh"
     if frozen:
@@ -182,6 +178,32 @@ def switch_off_dropout(model: nn.Module) -> dict[str, float]:
                     changed[f"{prefix}.{name}".lstrip(".")] = value
                     setattr(owner, name, 0.0)
     return changed
+
+
+def known_positions(name: str) -> int | None:
+    """Return how many positions a model, or an adapter's base, knows by its config; None where it sets no limit.
+
+    Raises:
+        ModelError: It is missing.
+    """
+    from transformers import AutoConfig
+
+    source, revision = split_revision(_base_of(name)[0])
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable("model", name, error) from error
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit
+
+
+def _base_of(name: str) -> tuple[str, Path | None]:
+    """Return the name of the model under an adapter, and the adapter's folder; a model is its own base."""
+    adapter = _stored(name, "adapter_config.json")
+    if adapter is None:
+        return name, None
+    stored = json.loads(adapter.read_text(encoding="utf-8"))
+    return "@".join(filter(None, (stored["base_model_name_or_path"], stored.get("revision")))), adapter.parent
 
 
 def _widen(model: nn.Module, dtype: torch.dtype) -> None:

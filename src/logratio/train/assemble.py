@@ -26,7 +26,7 @@ from .optim import Optimizer
 from .recipe import Resolved, learning_rate, to_yaml
 from .reference import ReferencePass, describe_reference, live_reference
 from .rundir import RunDirectory
-from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, wrap_policy
+from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
 from .signals import Interrupted, StopRequest
 from .source import FileSource, read_groups
 from .validate import Prompts, Validation
@@ -95,6 +95,7 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
     _require_possible(resolved.config, world)
     date = world.text(str(directory.manifest().get("date") or datetime.date.today().isoformat()))
     with world.first():  # rank 0 tokenises, the others find the tokens cached
+        resolved = within_positions(resolved, inputs)
         tokenizer = tokenizer_of(resolved.config, inputs)
         data = data_set(resolved, tokenizer, inputs, date)
     model = policy_of(resolved, world, tokenizer, inputs)
@@ -203,9 +204,9 @@ def _validation(
 
 
 def _that_fit(held: Sequence[Group], passing: ReferencePass) -> list[Ints]:
-    """Return the held-out prompts that leave room for a sample; say so where none does."""
+    """Return the held-out prompts, each once, that leave room for a sample; say so where none does."""
     limit, new = context(passing.model.model), passing.config.eval.max_new_tokens
-    prompts = [group.prompt for group in held if len(group.prompt)]
+    prompts = list({group.prompt.tobytes(): group.prompt for group in held if len(group.prompt)}.values())
     fitting = prompts if limit is None else [prompt for prompt in prompts if len(prompt) + new <= limit]
     if prompts and not fitting:
         passing.warn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from ..data.prepared import Prepared, held_out
 from ..errors import ConfigError, DataError
 from ..evaluate.halves import halves
 from ..logps.policy import Policy, choose_path
-from ..models.load import Loaded, load_model, load_tokenizer, loaded
+from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
+from ..rollout.generate import context
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
@@ -65,6 +66,26 @@ def tokenizer_of(config: RunConfig, inputs: Inputs) -> Any:
     return inputs.tokenizer if inputs.tokenizer is not None else load_tokenizer(config.model)
 
 
+def within_positions(resolved: Resolved, inputs: Inputs) -> Resolved:
+    """Return the recipe with `tokens.max_length` lowered to the positions that the model knows.
+
+    Raises:
+        ConfigError: A larger one was asked for.
+    """
+    config = resolved.config
+    given = config.tokens.max_length
+    known = context(inputs.model) if inputs.model is not None else known_positions(config.model)
+    if known is None or given <= known:
+        return resolved
+    if "tokens.max_length" in resolved.explicit:
+        raise ConfigError(
+            f"tokens.max_length is {given}, but {config.model} knows {known} positions, so a longer row could not be "
+            f"scored as it was trained; set it to {known} or less."
+        )
+    tokens = config.tokens.model_copy(update={"max_length": known})
+    return replace(resolved, config=config.model_copy(update={"tokens": tokens}))
+
+
 def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> DataSet:
     """Read, validate and tokenise the data, and keep a share of prompts from training.
 
@@ -88,7 +109,9 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
         )
 
     def groups_of(prepared: Prepared) -> Sequence[Group]:
-        return mismatch(prepared.groups, prepared.prompt_hash) if needs.mismatched else prepared.groups
+        if not needs.mismatched:
+            return prepared.groups
+        return mismatch(prepared.groups, prepared.prompt_hash, config.tokens.max_length)
 
     prepared = read(config.data if inputs.data is None else inputs.data)
     groups = groups_of(prepared)

@@ -78,22 +78,24 @@ class Mismatched(Sequence[Group]):
     """A data set in which each group carries one more response, borrowed from a group with another prompt.
 
     The partner is fixed for the data set (not for the run), so its reference log-probs can be cached. Its weight is 0:
-    it is scored, and counts in no loss term.
+    it is scored, and counts in no loss term. What of it goes beyond `most` tokens after the prompt is cut off.
     """
 
     groups: Sequence[Group]
     partners: NDArray[np.int64]
+    most: int
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, index: Any) -> Any:
         group, partner = self.groups[index], self.groups[int(self.partners[index])]
+        room = self.most - len(group.prompt)
         return Group(
             row=group.row,
             prompt=group.prompt,
-            responses=(*group.responses, partner.responses[0]),
-            loss=(*group.loss, partner.loss[0]),
+            responses=(*group.responses, partner.responses[0][:room]),
+            loss=(*group.loss, partner.loss[0][:room]),
             edges=group.edges,
             columns=group.columns,
         ).with_columns(response=_borrowed(group.columns.response, len(group.responses)))
@@ -104,8 +106,13 @@ def _borrowed(columns: Any, own: int) -> dict[str, Floats]:
     return {**extended, "mismatched": np.array([0] * own + [1], np.float32)}
 
 
-def mismatch(groups: Sequence[Group], prompt_hash: NDArray[np.uint64]) -> Mismatched:
+def mismatch(groups: Sequence[Group], prompt_hash: NDArray[np.uint64], most: int) -> Mismatched:
     """Pair each group with the next one of another prompt, around one seeded cycle of the data set.
+
+    Args:
+        groups: The data set.
+        prompt_hash: One integer a group, of its prompt.
+        most: Tokens that a prompt and one response may have together.
 
     Raises:
         DataError: All groups share one prompt, so no mismatched pair exists.
@@ -123,4 +130,4 @@ def mismatch(groups: Sequence[Group], prompt_hash: NDArray[np.uint64]) -> Mismat
         while prompt_hash[cycle[ahead % n]] == prompt_hash[own]:
             ahead += 1
         partners[own] = cycle[ahead % n]
-    return Mismatched(groups, partners)
+    return Mismatched(groups, partners, most)
