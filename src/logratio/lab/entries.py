@@ -61,11 +61,15 @@ class Entry:
 
 
 def entries(names: tuple[str, ...] = ()) -> list[Entry]:
-    """Return the rows of these objectives, all if none is named; those without a population form are left out."""
+    """Return the rows of these objectives, all if none is named.
+
+    Left out are those without a population form, and those that read a token's whole distribution, which a table over
+    responses does not have.
+    """
     wanted: list[tuple[str, str, Mapping[str, Any]]] = [(name, name, {}) for name in objectives.names()]
     wanted += [(label, name, values) for label, (name, values) in FURTHER.items()]
     rows = [_entry(label, name, values) for label, name, values in wanted if not names or name in names]
-    return [row for row in rows if row.objective.facts.population]
+    return [row for row in rows if row.objective.facts.population and not row.objective.needs(row.settings).extras]
 
 
 def _entry(label: str, name: str, values: Mapping[str, Any]) -> Entry:
