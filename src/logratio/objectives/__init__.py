@@ -9,7 +9,7 @@ from ..errors import ConfigError, nearest
 from .base import Objective
 from .mixture import with_sft
 
-_PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise"}
+_PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences"}
 
 
 def names() -> tuple[str, ...]:

@@ -58,6 +58,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "reward_shift": ("½·(E₊ + E₋) of β·log π/π_ref, running: BCO's δ", "nat"),
     "pair_weight": ("min(1, Π over both responses of exp mean_t[log π(y_t) − log Σ_v π(v)²]): WPO's w", "1"),
     "beta": ("β₀·(1 + α·(mean margin of kept pairs − running mean)), at least 10⁻³: the step's β", "1/nat"),
+    "clipped": ("share of pairs whose margin was clipped at ±2R_max: χPO", "share"),
     "held": ("share of pairs in which an exponent was held at its limit", "share"),
     "grad_norm": ("‖∇loss‖₂ over all trainable parameters before clipping", "1"),
     "lr": ("learning rate of the step", "1"),

@@ -109,7 +109,7 @@ def invariances(objective: Objective) -> None:
             if shift == "reference" and not reads:
                 continue
             same = all(torch.allclose(losses[name], before[name], rtol=1e-9, atol=1e-9) for name in before)
-            declared = shift in objective.facts.invariant
+            declared = shift in objective.facts.shifts(settings)
             assert same == declared, f"{shift} shift: {'declared, but it matters' if declared else 'not declared'}"
 
 
@@ -129,9 +129,10 @@ def curve(objective: Objective) -> None:
             around = torch.cat((best - 1e-3, best, best + 1e-3))
             low = _weighted_items(*even_pairs(objective, settings, around), 3)
             assert low[1] < low[0] and low[1] < low[2], f"no minimum at the declared margin {best.item():g}: {low}"
-        if facts.swap is not None:
+        slope = facts.swap(settings) if facts.swap is not None else None
+        if slope is not None:
             gap = loss - loss.flip(0)
-            assert torch.allclose(gap, -facts.swap(settings) * h, atol=1e-8), "swap identity ℓ(h) − ℓ(−h) = −k·h"
+            assert torch.allclose(gap, -slope * h, atol=1e-8), "swap identity ℓ(h) − ℓ(−h) = −k·h"
 
 
 def extremes(objective: Objective) -> None:
