@@ -100,10 +100,10 @@ class Built:
         """Yield rows `prompt`, `responses`, `scores`: whole rankings as Plackett–Luce draws them on the true reward.
 
         A score is r*/scale plus a draw from Gumbel's distribution, so that any two responses are ordered as the world's
-        judge orders them. Of identical responses the first stays.
+        judge orders them. Of identical responses the first stays, and empty ones are left out.
         """
         for number, row in enumerate(read_rows(self.folder / f"{split}.jsonl")):
-            texts = list(dict.fromkeys(row["responses"]))
+            texts = [text for text in dict.fromkeys(row["responses"]) if text.strip()]
             noise = stream(self.world.seed, "rankings", split, number).gumbel(size=len(texts))
             rewards = [self.world.reward(row["prompt"] + text) / PREFERENCE_SCALE for text in texts]
             if len(texts) > 1:
