@@ -114,6 +114,28 @@ def test_tensorboard_receives_every_row(model, pairs, tmp_path):
     assert [event.value for event in shown.Scalars("eval/accuracy")] == pytest.approx(accuracy)
 
 
+def test_weights_and_biases_receive_every_row(model, pairs, tmp_path, monkeypatch):
+    """Offline. Its summary holds the last value of everything; the last step goes in when the run is finished."""
+    wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    shown = {}
+
+    def listen(event):
+        if event.kind == "done":
+            shown.update(wandb.run.summary, name=wandb.run.name, recipe=dict(wandb.run.config))
+
+    run = train(model, pairs, output=tmp_path / "r", trackers=["wandb"], on_event=listen, **QUICK)
+    rows = [row for row in read(run.directory / "metrics.jsonl") if row["step"] < run.step]
+    last = {kind: next(row for row in reversed(rows) if row["kind"] == kind) for kind in ("train", "eval")}
+    assert last["train"]["step"] == shown["_step"] == run.step - 1
+    assert shown["train/loss"] == pytest.approx(last["train"]["loss"])
+    assert shown["eval/accuracy"] == pytest.approx(last["eval"]["accuracy"]["mean"])
+    assert shown["name"] == "r" and shown["recipe"]["train"]["lr"] == 1e-3
+    assert wandb.run is None
+    assert list((run.directory / "wandb").glob("offline-run-*/*.wandb"))
+
+
 def test_scalars_take_means_and_skip_what_was_not_measured():
     row = {"kind": "eval", "step": 3, "loss": {"mean": 0.5}, "kl": {"mean": None}, "select": {"loss": {"mean": 1}}}
     assert dict(scalars(row)) == {"eval/loss": 0.5}

@@ -10,9 +10,11 @@ import pytest
 import small_run
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from logratio.errors import LogratioError, MemoryBudgetError, NonFiniteError
 from logratio.models.build import SPECIAL, build_llama, save_built
+from logratio.models.load import load_tokenizer
 from logratio.train.memory import within_memory
 from worlds import random_groups
 
@@ -56,6 +58,33 @@ def test_a_rate_that_blows_up_stops_before_such_weights_are_saved(tmp_path):
     ):
         small_run.run(**arguments, **{"train.lr": 1e38, "train.warmup": 0, "every.eval": 0.1})
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_gradient_that_is_no_number_names_step_rows_and_weight_before_any_update(tmp_path):
+    """Finite log-probs with an infinite derivative: planted in one weight of a model in memory."""
+    arguments = small_run.world(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(arguments["model"])
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.model.layers[1].mlp.up_proj.weight.register_hook(lambda gradient: gradient * torch.inf)
+    own = {**arguments, "model": model, "tokenizer": load_tokenizer(arguments["model"])}
+    said = r"is not finite, data rows \[\d+, .*no weight was updated"
+    with pytest.raises(NonFiniteError, match=f"step 1: the gradient of model.layers.1.mlp.up_proj.weight {said}"):
+        small_run.run(**own, output=str(tmp_path / "run"))
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
+def test_moments_that_do_not_fit_are_told_as_memory_too(tmp_path, monkeypatch):
+    """They are made in the first update, after the gradient has fitted."""
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    arguments = small_run.world(tmp_path)
+    monkeypatch.setattr(torch.optim.AdamW, "step", refuse)
+    with pytest.raises(
+        MemoryBudgetError, match="step 1, update of the weights: out of memory with bins of 4096 tokens"
+    ):
+        small_run.run(**arguments, output=str(tmp_path / "run"))
 
 
 def in_little_memory(arguments, moment, spare, told):

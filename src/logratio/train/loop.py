@@ -13,7 +13,7 @@ from torch import Tensor
 from ..config import RunConfig
 from ..errors import ConfigError, NonFiniteError
 from .checkpoint import Progress, keep_last, name_of, save
-from .distributed import reshard
+from .distributed import local, reshard
 from .gradient import Learner, metric_names, step_gradient
 from .memory import within_memory
 from .optim import Optimizer
@@ -23,7 +23,8 @@ from .signals import StopRequest
 from .source import FileSource
 from .validate import Validation
 
-SMALLER_IS_BETTER = {"loss", "nll_per_token"}
+SMALLER_IS_BETTER = ("loss", "nll")
+"""How the names of such metrics begin: a run of several terms measures `loss_NAME` of each."""
 
 
 @dataclass
@@ -105,7 +106,8 @@ def _train_step(job: Fit, index: int, began: float) -> dict[str, Any]:
         )
     train = job.config.train
     lr = rate(index, job.source.steps, peak=job.lr, schedule=train.schedule, warmup=train.warmup)
-    totals.add("rounded_away", job.optimizer.step(lr, index))
+    with within_memory(f"step {index + 1}, update of the weights", step.groups, job.learner.bin_tokens):
+        totals.add("rounded_away", job.optimizer.step(lr, index))
     means = totals.reduce(job.learner.world, [*metric_names(job.learner, step), "rounded_away"])
     seconds = time.monotonic() - started
     return {
@@ -121,9 +123,9 @@ def _train_step(job: Fit, index: int, began: float) -> dict[str, Any]:
 
 def _worst(job: Fit) -> str:
     for slot in job.optimizer.slots:
-        if slot.gradient is not None and not bool(slot.gradient.isfinite().all()):
+        if slot.gradient is not None and not bool(local(slot.gradient).isfinite().all()):
             return slot.name
-    return "the whole model"
+    return "the whole model"  # it overflows in the sum, or lies in another process's share
 
 
 def _evaluate(job: Fit, done: int, began: float) -> bool:
@@ -141,8 +143,9 @@ def _evaluate(job: Fit, done: int, began: float) -> bool:
             f"keep.best is {name}, which this run does not measure on held-out groups; choose one of "
             f"{', '.join(f'eval/{known}' for known in row['select'])}."
         )
-    value, sign = row["select"][metric]["mean"], -1.0 if metric in SMALLER_IS_BETTER else 1.0
-    if done == 0 or value is None or (job.best and sign * value <= sign * job.best["value"]):
+    value, sign = row["select"][metric]["mean"], -1.0 if metric.startswith(SMALLER_IS_BETTER) else 1.0
+    better = done > 0 and value is not None and not (job.best and sign * value <= sign * job.best["value"])
+    if job.learner.world.text("better" if better else "no") == "no":  # ranks may round apart: the first one decides
         return False
     job.best.update(metric=name, value=value, step=done)
     return True

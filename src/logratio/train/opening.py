@@ -12,6 +12,7 @@ from ..config import RunConfig
 from ..logps.policy import Policy
 from ..models.load import Loaded
 from .distributed import World
+from .keys import shown
 from .recipe import Resolved
 from .setup import DataSet
 from .source import FileSource
@@ -61,7 +62,7 @@ class Opening:
         """Return what is printed before the first step."""
         model, train = self.model, self.config.train
         dropped = ", ".join(f"{name} (was {was:g})" for name, was in model.dropouts.items())
-        settings = ", ".join(f"{name} {value:g}" for name, value in self.resolved.settings.model_dump().items())
+        settings = ", ".join(f"{name} {shown(value)}" for name, value in self.resolved.settings.model_dump().items())
         return [
             *self.data.prepared.report.lines(),
             f"model: {model.name}, {model.parameters / 1e6:.1f}M parameters, {model.trainable / 1e6:.1f}M trained; "
