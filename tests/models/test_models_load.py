@@ -1,6 +1,8 @@
 """Loading: names and folders, refusals, dropout, fingerprints, adapters."""
 
 import json
+import socket
+import time
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from logratio.config import LoraConfig
 from logratio.errors import ModelError
-from logratio.models.load import load_model, load_tokenizer, loaded, split_revision
+from logratio.models.load import known_positions, load_model, load_tokenizer, loaded, split_revision
 
 SIZES = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 
@@ -196,3 +198,18 @@ def test_weights_are_hashed_by_shape_too_and_a_single_number_is_a_weight():
         return made
 
     assert len({of_weights(module(*shape)) for shape in ((), (1,), (2, 3), (3, 2))}) == 4
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer, known_positions])
+def test_without_a_network_a_name_that_is_not_here_is_answered_at_once(load, monkeypatch):
+    with socket.socket() as unused:  # bound and not listening: every connection is refused
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        for proxy in ("http_proxy", "all_proxy"):
+            monkeypatch.delenv(proxy, raising=False)
+            monkeypatch.delenv(proxy.upper(), raising=False)
+        began = time.monotonic()
+        with pytest.raises(ModelError, match="the hub cannot be reached from here, and its cache"):
+            load("no/such-model")
+    assert time.monotonic() - began < 5  # the hub's own client would go on for 25 s a file

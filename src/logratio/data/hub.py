@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, nearest
+from ..network import hub_answers
 from ..records import Origin
 from .containers import Item, from_arrow
 
@@ -65,6 +66,8 @@ def hub_rows(hub: HubName, split: str | None, name: str) -> Iterator[Item]:
     import datasets
 
     try:
+        if not datasets.config.HF_HUB_OFFLINE and not hub_answers():
+            raise OSError("the hub cannot be reached from here")
         found = datasets.load_dataset(hub.name, hub.config, revision=hub.revision, streaming=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config import LoraConfig
 from ..errors import ModelError, ReferenceChoiceError
+from .quiet import no_kernel_hints
 
 Kind = Literal["none", "fresh", "loaded"]
 """Whether a model has an adapter, and where that came from."""
@@ -35,6 +36,7 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
     Raises:
         ModelError: A target is not a module's name.
     """
+    no_kernel_hints()
     import peft
 
     targets = "all-linear" if lora.targets == "all-linear" else _listed(lora.targets)
@@ -83,6 +85,7 @@ def attach(model: Any, folder: Path) -> Any:
     Raises:
         ModelError: Its weights are not in safetensors.
     """
+    no_kernel_hints()
     import peft
 
     if not (folder / "adapter_model.safetensors").is_file():

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config import LoraConfig
 from ..errors import ModelError
+from ..network import hub_answers
 from . import adapters, fingerprint
 from .quiet import no_bars
 
@@ -71,7 +72,9 @@ def load_tokenizer(name: str) -> Any:
 
     source, revision = split_revision(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=revision, trust_remote_code=False, local_files_only=_local_only(source)
+        )
     except (OSError, ValueError) as error:
         raise _unreadable("tokenizer", name, error) from error
     if tokenizer.eos_token_id is None:
@@ -190,7 +193,9 @@ def known_positions(name: str) -> int | None:
 
     source, revision = split_revision(_base_of(name)[0])
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            source, revision=revision, trust_remote_code=False, local_files_only=_local_only(source)
+        )
     except (OSError, ValueError) as error:
         raise _unreadable("model", name, error) from error
     limit: int | None = getattr(config, "max_position_embeddings", None)
@@ -219,13 +224,14 @@ def _causal(name: str, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
 
     no_bars()
     source, revision = split_revision(name)
+    where: dict[str, Any] = {"revision": revision, "local_files_only": _local_only(source)}
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
         _refuse(name, config)
         source_dtype = config.dtype or torch.float32
         with _no_bars():
             model = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+                source, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, **where
             )
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable("model", name, error) from error
@@ -261,11 +267,20 @@ def _refuse(name: str, config: Any) -> None:
 
 def _unreadable(what: str, name: str, error: Exception) -> ModelError:
     tried = f"folder {Path(name).resolve()}" if Path(name).exists() else f'no folder "{name}", then the hub'
-    first = str(error).strip().split("\n")[0]
+    first = str(error).strip().split("\n")[0].rstrip(".")
+    if _local_only(name):
+        first = "the hub cannot be reached from here, and its cache on this machine does not hold that name"
     return ModelError(
         f'{what} "{name}" could not be loaded (tried: {tried}; {first}); give a folder with config.json, tokenizer '
         "and *.safetensors, or a hub name NAME[@revision]; pickled weights and remote code are never loaded."
     )
+
+
+def _local_only(name: str) -> bool:
+    """Whether a name that is no folder must be found in the cache: the hub must not be asked, or is silent."""
+    from huggingface_hub import constants
+
+    return not Path(name).exists() and (constants.HF_HUB_OFFLINE or not hub_answers())
 
 
 def _stored(name: str, file: str) -> Path | None:
@@ -281,6 +296,7 @@ def _stored(name: str, file: str) -> Path | None:
             source,
             file,
             revision=revision,
+            local_files_only=_local_only(source),
             _raise_exceptions_for_gated_repo=False,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
