@@ -72,6 +72,18 @@ def test_nash_md_with_decreasing_steps_reaches_the_equilibrium():
     assert gaps[1] < gaps[0] / 20 and gaps[1] < 1e-5
 
 
+def test_nash_mds_first_steps_are_those_of_the_paper():
+    """η_0 = 1/τ: the mixture is μ itself. η_1 = 2/(3τ): π_1^{1/3}·μ^{2/3}."""
+    tau, mu = 0.2, TILTED
+    first = policy(mu + gibbs.wins_against(CYCLE, mu) / tau)
+    mixed = policy(first / 3 + 2 * mu / 3)
+    second = policy(mixed + 2 / (3 * tau) * gibbs.wins_against(CYCLE, mixed))
+    for steps, expected in ((1, first), (2, second)):
+        play = games.nash_md(mu, CYCLE, tau, steps=steps)
+        assert torch.allclose(play.last_XY, expected, rtol=0, atol=1e-13)
+    assert torch.allclose(play.average_XY.exp(), (first.exp() + second.exp()) / 2, rtol=0, atol=1e-14)
+
+
 def test_nash_md_with_a_constant_step_settles_where_it_answers_the_mixture_and_so_is_biased():
     tau, eta = 0.2, 1.0
     play = games.nash_md(TILTED, CYCLE, tau, steps=3000, eta=eta)

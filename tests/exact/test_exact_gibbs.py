@@ -140,4 +140,6 @@ def test_a_random_world_is_a_function_of_its_seed_and_normalised():
     assert not torch.equal(WORLD.reward_XY, random_world(4, prompts=4, responses=6).reward_XY)
     assert torch.allclose(WORLD.reference_XY.exp().sum(-1), torch.ones(4).double(), rtol=0, atol=1e-14)
     assert WORLD.weight_X.sum().item() == pytest.approx(1, abs=1e-14)
+    mean = WORLD.average(torch.tensor([1.0, 0.0, 0.0, 2.0]).double())
+    assert mean.item() == pytest.approx((WORLD.weight_X[0] + 2 * WORLD.weight_X[3]).item(), abs=1e-15)
     assert all(table.dtype == torch.float64 for table in (WORLD.weight_X, WORLD.reference_XY, WORLD.reward_XY))

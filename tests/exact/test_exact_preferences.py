@@ -43,6 +43,12 @@ def test_two_opposed_groups_of_equal_size_cancel():
     assert torch.allclose(made, torch.full_like(made, 0.5), rtol=0, atol=1e-15)
 
 
+def test_annotator_types_count_by_their_share():
+    made = preferences.mixture([(1, TRUE), (3, preferences.longer_preferred(WORLD.length_XY))])
+    expected = TRUE / 4 + 3 * preferences.longer_preferred(WORLD.length_XY) / 4
+    assert torch.allclose(made, expected, rtol=0, atol=1e-15)
+
+
 def test_rock_paper_scissors_and_its_win_rates_against_an_uneven_rival():
     """a = .8, μ = (.6, .3, .1): P(y≻μ) = (.56, .35, .59)."""
     cycle = preferences.cycle(0.8)
@@ -85,6 +91,9 @@ def test_components_and_what_is_never_compared_are_reported():
     made = coverage.only(1, 6, [(1, 0), (4, 1), (2, 3)])
     assert coverage.components(made).tolist() == [[0, 0, 2, 2, 0, 5]]
     assert coverage.never_compared(made).tolist() == [[False, False, False, False, False, True]]
+    one_way = coverage.normalised(torch.tensor([[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
+    assert coverage.components(one_way).tolist() == [[0, 0, 2]]
+    assert coverage.never_compared(one_way).tolist() == [[False, False, True]]
     chain = coverage.only(1, 9, [(i, i + 1) for i in range(8)])
     assert coverage.components(chain).tolist() == [[0] * 9]
 

@@ -54,7 +54,7 @@ def settle(evaluate: ValueAndGradient, start: Tensor) -> tuple[Tensor, int, bool
 
     Returns:
         The lowest point, the number of steps, and whether it is the bottom of a kink: the last descent, from 0.1 nat
-        away, came no lower, while gradients around it differ from one another as they do at no smooth point.
+        away, came no lower, and the gradient turns on the spot.
     """
     draw = stream("starts around a kink", len(start))
     at, total, settled = start, 0, False
@@ -69,10 +69,16 @@ def settle(evaluate: ValueAndGradient, start: Tensor) -> tuple[Tensor, int, bool
             at, value = other, reached
         if settled:
             break
+    return at, total, settled and _turns(evaluate, at, torch.from_numpy(draw.normal(size=(10, len(at)))))
+
+
+def _turns(evaluate: ValueAndGradient, at: Tensor, around: Tensor) -> bool:
+    """Return whether the gradient changes by as much within 1e-6 as within 1e-3: at a smooth point by a thousandth."""
     slope = evaluate(at)[1]
-    around = torch.from_numpy(draw.normal(size=(10, len(at)))) * 1e-6
-    turns = any(float((evaluate(at + offset)[1] - slope).norm()) > 0.1 * float(slope.norm()) for offset in around)
-    return at, total, settled and turns
+    near, far = (
+        max(float((evaluate(at + radius * offset)[1] - slope).norm()) for offset in around) for radius in (1e-6, 1e-3)
+    )
+    return near > 0.1 * far
 
 
 def _weak_wolfe(evaluate: ValueAndGradient, at: Tensor, value: float, slope: Tensor, move: Tensor) -> float:
