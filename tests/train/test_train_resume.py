@@ -156,6 +156,20 @@ def test_a_run_is_not_continued_from_another_model(undisturbed, tmp_path):
         small_run.run(**{**own, "resume": str(tmp_path / "run")})
 
 
+def test_a_run_continued_on_other_data_says_so(undisturbed, tmp_path):
+    arguments, _ = undisturbed
+    rows, told = small_run.write_rows(tmp_path / "rows.jsonl", small_run.pairs(60)), []
+    own = {**arguments, "data": str(rows), "output": str(tmp_path / "run"), "cache": tmp_path / "cache"}
+
+    def listen(event):
+        told.extend([event.data["text"]] if event.kind == "warning" else [])
+
+    small_run.run(**own, stop_at=("train", 4, ["SIGTERM"]))
+    small_run.write_rows(rows, small_run.pairs(60, seed=1))
+    small_run.run(**own, resume="auto", on_event=listen)
+    assert len(told) == 1 and told[0].startswith("the data is not what this run began with (hash ")
+
+
 def test_what_is_no_run_cannot_be_resumed_and_auto_starts_one(undisturbed, tmp_path):
     arguments, _ = undisturbed
     with pytest.raises(RunError, match=r"holds no run \(config.yaml is missing\)"):
