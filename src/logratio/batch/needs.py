@@ -16,11 +16,18 @@ class Needs:
     Attributes:
         reference: Whether it reads the reference's log-probs (token column `reference`).
         mismatched: Whether each group carries one response borrowed from another prompt (KTO's baseline).
+        divergence: Whether it reads KL(π_ref ‖ π) over the vocabulary at each scored token, for which the reference
+            itself has to be at hand.
+        ties: Whether it learns from pairs that people called a tie (edge column `tie`); otherwise they are left out.
+        margin: Whether it reads the strength of preferences (edge column `margin`), so that some must be known.
         extras: Per-token quantities of the policy's distribution.
         temperature: Divides the logits before the log-softmax; > 0.
     """
 
     reference: bool = False
     mismatched: bool = False
+    ties: bool = False
+    margin: bool = False
+    divergence: bool = False
     extras: tuple[Extra, ...] = ()
     temperature: float = 1.0

@@ -18,7 +18,7 @@ _FEWEST_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """How raw logits become the ones that are normalised: u = W h + b, z = cap(scale · u) / temperature."""
 
     scale: float
@@ -75,7 +75,7 @@ def head(
     Returns:
         Log-probs [R], nats, float32 (float64 where h is), and the extras by name, [R] of the same dtype.
     """
-    shape = _Shape(scale, softcap, temperature)
+    shape = Shape(scale, softcap, temperature)
     logp_R, entropy_R, square_R = _fused(h_RD, W_VD, bias_V, target_R, shape, bool(extras))
     values: dict[Extra, Tensor] = {"entropy": entropy_R, "square": square_R}
     return logp_R, {name: values[name] for name in extras}
@@ -85,26 +85,28 @@ def _rows(vocabulary: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, _BUFFER // max(vocabulary, 1)))
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which logits are normalised and gradients of weights added up."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-class _Logits:
+class Logits:
     """A chunk's shaped logits in the wide dtype, in one buffer that all chunks reuse."""
 
-    def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: _Shape) -> None:
+    def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape) -> None:
         self.h_RD, self.W_DV, self.bias_V, self.shape = h_RD, W_VD.t(), bias_V, shape
         self.chunks = h_RD.split(_rows(len(W_VD))) if len(h_RD) else ()
         rows = len(self.chunks[0]) if self.chunks else 0
         self._buffer = h_RD.new_empty(rows, len(W_VD))
 
     def __call__(self, h_CD: Tensor) -> Tensor:
+        """Return a chunk's logits, [C, V]; the next call overwrites them."""
         raw_CV = self._buffer[: len(h_CD)]
         if self.bias_V is None:
             torch.mm(h_CD, self.W_DV, out=raw_CV)
         else:
             torch.addmm(self.bias_V, h_CD, self.W_DV, out=raw_CV)
-        return self.shape(raw_CV.to(_wide(raw_CV.dtype)))
+        return self.shape(raw_CV.to(wide(raw_CV.dtype)))
 
 
 def _probs(shaped_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +119,7 @@ def _probs(shaped_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
     return shaped_CV.div_(total_C[:, None]), logp_C
 
 
-def _residual(shaped_CV: Tensor, target_C: Tensor, shape: _Shape) -> tuple[Tensor, Tensor]:
+def _residual(shaped_CV: Tensor, target_C: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     """Return ∂log π(y)/∂u = (1[v = y] − π_v)·∂z/∂u and log π(y); the logits' buffer is overwritten."""
     slope = shape.slope(shaped_CV)
     probs_CV, logp_C = _probs(shaped_CV, target_C)
@@ -138,16 +140,16 @@ class _Head(torch.autograd.Function):
         W_VD: Tensor,
         bias_V: Tensor | None,
         target_R: Tensor,
-        shape: _Shape,
+        shape: Shape,
         with_extras: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wide = _wide(h_RD.dtype)
-        logp_R = torch.empty(len(h_RD), dtype=wide, device=h_RD.device)
+        dtype = wide(h_RD.dtype)
+        logp_R = torch.empty(len(h_RD), dtype=dtype, device=h_RD.device)
         entropy_R, square_R = (torch.empty_like(logp_R) if with_extras else logp_R.new_empty(0) for _ in range(2))
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         only_h = needs_h and not needs_W and not needs_bias
         slope_RD = torch.empty_like(h_RD) if only_h else None
-        logits, at = _Logits(h_RD, W_VD, bias_V, shape), 0
+        logits, at = Logits(h_RD, W_VD, bias_V, shape), 0
         for h_CD in logits.chunks:
             chunk = slice(at, at + len(h_CD))
             target_C = target_R[chunk]
@@ -176,11 +178,11 @@ class _Head(torch.autograd.Function):
             return (grad_R[:, None] * slope_RD).to(slope_RD.dtype), None, None, None, None, None
         h_RD, W_VD, bias_V, target_R = ctx.saved_tensors
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
-        wide = _wide(W_VD.dtype)
+        dtype = wide(W_VD.dtype)
         dh_RD = torch.empty_like(h_RD) if needs_h else None
-        dW_VD = torch.zeros(W_VD.shape, dtype=wide, device=W_VD.device) if needs_W else None
-        dbias_V = torch.zeros(len(W_VD), dtype=wide, device=W_VD.device) if needs_bias else None
-        logits, at = _Logits(h_RD, W_VD, bias_V, ctx.shape), 0
+        dW_VD = torch.zeros(W_VD.shape, dtype=dtype, device=W_VD.device) if needs_W else None
+        dbias_V = torch.zeros(len(W_VD), dtype=dtype, device=W_VD.device) if needs_bias else None
+        logits, at = Logits(h_RD, W_VD, bias_V, ctx.shape), 0
         for h_CD in logits.chunks:
             chunk = slice(at, at + len(h_CD))
             du_CV = _residual(logits(h_CD), target_R[chunk], ctx.shape)[0].mul_(grad_R[chunk, None])
@@ -190,7 +192,7 @@ class _Head(torch.autograd.Function):
             if dh_RD is not None:
                 torch.mm(du_CV, W_VD, out=dh_RD[chunk])
             if dW_VD is not None:
-                _accumulate(dW_VD, du_CV, h_CD)
+                accumulate(dW_VD, du_CV, h_CD)
             at = chunk.stop
         return (
             dh_RD,
@@ -205,7 +207,7 @@ class _Head(torch.autograd.Function):
 _fused: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Head.apply
 
 
-def _accumulate(dW_VD: Tensor, du_CV: Tensor, h_CD: Tensor) -> None:
+def accumulate(dW_VD: Tensor, du_CV: Tensor, h_CD: Tensor) -> None:
     """Add duᵀ h to the gradient, in the gradient's dtype."""
     if du_CV.dtype == dW_VD.dtype:
         dW_VD.addmm_(du_CV.t(), h_CD)

@@ -16,8 +16,9 @@ from ..errors import ModelError
 from ..models import anatomy
 from . import attention
 from .attention import Layout
-from .head import head
-from .plain import plain
+from .divergence import Outputs, divergence
+from .head import Shape, head
+from .plain import plain, table
 
 Path = Literal["auto", "shared", "plain"]
 
@@ -73,19 +74,48 @@ class Policy(nn.Module):
         self.reason = reason
         anatomy.set_attention(self.model, attention.NAME if path == "shared" else self._original)
 
-    def forward(self, batch: PackedBatch, needs: Needs) -> Logps:
+    def forward(self, batch: PackedBatch, needs: Needs, against: Outputs | Tensor | None = None) -> Logps:
         """Return the log-probs of the batch's scored tokens.
 
         An empty batch runs one token and returns empty log-probs that hang on the graph, so that a rank without a
         bin still takes part in collectives.
+
+        Args:
+            batch: Groups.
+            needs: What is wanted of them.
+            against: The reference's `outputs` on the same batch, where the divergence from it is needed.
         """
         device = next(self.model.parameters()).device
         batch = (batch if batch.responses else _one_token()).to(device)
         if self._path == "plain":
-            return plain(self.model, batch, needs)
-        return self._shared(batch, needs)
+            return plain(self.model, batch, needs, against if isinstance(against, Tensor) else None)
+        own, auxiliary = self._encoded(batch, needs)
+        logp_R, extras = head(
+            own.h_RD,
+            own.W_VD,
+            own.bias_V,
+            batch.target_R,
+            scale=own.shape.scale,
+            softcap=own.shape.softcap,
+            temperature=own.shape.temperature,
+            extras=needs.extras,
+        )
+        apart_R = divergence(against, own) if isinstance(against, Outputs) else None
+        return Logps(logp_R, extras.get("entropy"), extras.get("square"), auxiliary, apart_R)
 
-    def _shared(self, batch: PackedBatch, needs: Needs) -> Logps:
+    def outputs(self, batch: PackedBatch, needs: Needs) -> Outputs | Tensor:
+        """Return, without gradient, what `forward` of another policy on the same path takes as `against`.
+
+        Hidden states with the head, or on the plain path log-probs of the whole vocabulary, [R, V].
+        """
+        with torch.no_grad():
+            batch = batch.to(next(self.model.parameters()).device)
+            if self._path == "plain":
+                return table(self.model, batch, needs)[0]
+            return self._encoded(batch, needs)[0]
+
+    def _encoded(self, batch: PackedBatch, needs: Needs) -> tuple[Outputs, Tensor | None]:
+        """Return the shared path's hidden states with the head, and a mixture-of-experts model's loss."""
         coefficient = anatomy.router_coefficient(self.model)
         extra: dict[str, Any] = {} if coefficient is None else {"output_router_logits": True}
         output = anatomy.body(self.model)(
@@ -98,20 +128,11 @@ class Policy(nn.Module):
         )
         h_RD = output.last_hidden_state[0].index_select(0, batch.source_R)
         parts = anatomy.head_parts(self.model)
-        logp_R, extras = head(
-            h_RD,
-            parts.weight_VD.to(h_RD.dtype),
-            parts.bias_V,
-            batch.target_R,
-            scale=parts.scale,
-            softcap=parts.softcap,
-            temperature=needs.temperature,
-            extras=needs.extras,
-        )
+        shape = Shape(parts.scale, parts.softcap, needs.temperature)
         auxiliary = None
         if coefficient is not None:
             auxiliary = coefficient * anatomy.router_loss(self.model, output.router_logits, _multiplicity(batch))
-        return Logps(logp_R, extras.get("entropy"), extras.get("square"), auxiliary)
+        return Outputs(h_RD, parts.weight_VD.to(h_RD.dtype), parts.bias_V, shape), auxiliary
 
 
 def choose_path(policy: Policy, batch: PackedBatch) -> str:

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..batch.group import Group
 from ..batch.logps import Logps
-from ..batch.needs import Needs
-from ..batch.packed import pack
+from ..batch.packed import PackedBatch, pack
 from ..batch.plan import plan
 
 
-def whole(policy: nn.Module, groups: Sequence[Group], *, bin_tokens: int, needs: Needs) -> Logps:
+def whole(forward: Callable[[PackedBatch], Logps], groups: Sequence[Group], *, bin_tokens: int) -> Logps:
     """Return log-probs and extras of all scored tokens, float32 on the CPU, without gradient.
 
     Args:
-        policy: A `Policy`.
+        forward: A bin → its floats.
         groups: At least one.
         bin_tokens: Tokens a bin may hold.
-        needs: Its temperature and extras apply.
     """
     (bins,) = plan([group.tokens for group in groups], world=1, budget=bin_tokens)
     with torch.no_grad():
-        parts = [policy(pack([groups[i] for i in members]), needs) for members in bins]
+        parts = [forward(pack([groups[i] for i in members])) for members in bins]
     where = slots(groups, [i for members in bins for i in members])
     return join(parts, lambda values: torch.empty(len(where)).index_copy(0, where, torch.cat(values).float().cpu()))
 
@@ -50,4 +48,5 @@ def join(parts: Sequence[Logps], place: Callable[[list[Tensor]], Tensor]) -> Log
         policy_R=place([part.policy_R for part in parts]),
         entropy_R=placed("entropy_R"),
         square_R=placed("square_R"),
+        divergence_R=placed("divergence_R"),
     )

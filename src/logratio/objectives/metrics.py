@@ -59,6 +59,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "pair_weight": ("min(1, Π over both responses of exp mean_t[log π(y_t) − log Σ_v π(v)²]): WPO's w", "1"),
     "beta": ("β₀·(1 + α·(mean margin of kept pairs − running mean)), at least 10⁻³: the step's β", "1/nat"),
     "clipped": ("share of pairs whose margin was clipped at ±2R_max: χPO", "share"),
+    "drift_chosen": ("Σ_t KL(π_ref ‖ π) over the vocabulary along the chosen response", "nat"),
+    "drift_rejected": ("Σ_t KL(π_ref ‖ π) over the vocabulary along the rejected response", "nat"),
     "held": ("share of pairs in which an exponent was held at its limit", "share"),
     "grad_norm": ("‖∇loss‖₂ over all trainable parameters before clipping", "1"),
     "lr": ("learning rate of the step", "1"),

@@ -45,17 +45,21 @@ class Case:
         return (self.batch.token["reference"].double() + noise_R).clamp(max=-0.05)
 
     def logps(self, logp_R: Tensor, *, typical: bool = False) -> Logps:
-        """Return log-probs with the extras that the objective needs: entropy and Σπ² as of a plausible distribution.
+        """Return log-probs with what else the objective needs.
+
+        Entropy and Σπ² are as of a plausible distribution; the divergence from the reference vanishes there.
 
         Args:
             logp_R: Log-probs, nats.
             typical: Whether each token is as probable as the distribution expects its draws to be, π(y_t) = Σπ².
         """
-        extras = self.objective.needs(self.settings).extras
+        needs = self.objective.needs(self.settings)
+        extras = needs.extras
         detached_R = logp_R.detach()
         return Logps(
             logp_R,
             entropy_R=1.5 - 0.1 * detached_R if "entropy" in extras else None,
+            divergence_R=0.1 * (logp_R - self.batch.token["reference"]).square() if needs.divergence else None,
             square_R=((1.0 if typical else 0.9) * detached_R).exp() if "square" in extras else None,
         )
 

@@ -24,7 +24,7 @@ from .memory import bin_budget, estimate
 from .opening import Opening
 from .optim import Optimizer
 from .recipe import Resolved, learning_rate, to_yaml
-from .reference import ReferencePass, describe_reference, live_reference
+from .reference import ReferencePass, describe_reference, live_reference, standing_reference
 from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
 from .signals import Interrupted, StopRequest
@@ -83,6 +83,9 @@ def assemble(
     # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
+    if learner.needs.divergence:
+        live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16, world=world, readable=apart)
+        learner = replace(learner, live=live)
     validation = _validation(
         learner, data, passing, values, opening.tokenizer, directory, reachable=apart and world.size == 1
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,6 +20,9 @@ from ..logps.whole import join, slots
 from ..objectives.base import Objective, Settings
 from .distributed import World, sync_gradients
 from .source import Step
+
+Live = Callable[[], AbstractContextManager[Policy]]
+"""Yields the reference as a policy, for as long as the context lasts."""
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Learner:
         world: The processes.
         bin_tokens: Tokens a bin may hold.
         scope: Route to the gradient; the objective's own unless a test asks for the other.
+        live: The reference; given where the objective reads the divergence from it.
         state: Running values of the objective, float64 scalars on the CPU, the same on all ranks; made anew where none
             are given, and changed in place, once a step.
     """
@@ -72,6 +77,7 @@ class Learner:
     world: World
     bin_tokens: int
     scope: str
+    live: Live | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +96,17 @@ class Learner:
         values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values))
         self.set_state(dict(zip(self.state, values, strict=True)))
 
+    def forward(self, batch: PackedBatch) -> Logps:
+        """Return a bin's floats, the divergence from the reference among them where it is needed."""
+        if not (self.needs.divergence and batch.responses):
+            plain: Logps = self.policy(batch, self.needs)
+            return plain
+        assert self.live is not None
+        with self.live() as reference:
+            against = reference.outputs(batch, self.needs)
+        logps: Logps = self.policy(batch, self.needs, against)
+        return logps
+
     @property
     def needs(self) -> Needs:
         """What the objective reads."""
@@ -100,7 +117,7 @@ def metric_names(learner: Learner, step: Step) -> list[str]:
     """Return the names of the objective's metrics, read off the step's first group."""
     batch = pack(step.groups[:1]).with_state(learner.state)
     zeros_R = torch.zeros(len(batch.target_R))
-    return list(learner.objective.metrics(Logps(zeros_R, zeros_R, zeros_R), batch, learner.settings))
+    return list(learner.objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R), batch, learner.settings))
 
 
 def denominators(learner: Learner, groups: Sequence[Group]) -> dict[str, float]:
@@ -154,7 +171,7 @@ def step_gradient(learner: Learner, step: Step) -> Totals:
 
 def _forward(learner: Learner, step: Step, members: Sequence[int]) -> tuple[PackedBatch, Logps]:
     batch = pack([step.groups[i] for i in members]).with_state(learner.state).to(learner.world.device)
-    logps = learner.policy(batch, learner.needs)
+    logps = learner.forward(batch)
     _require_finite(step, batch, logps.policy_R, "policy log-prob")
     if learner.needs.reference and members:
         _require_finite(step, batch, batch.token["reference"], "reference log-prob")
@@ -200,15 +217,17 @@ def _step_route(
             batch, logps = _forward(learner, step, members)
             kept.append((batch, logps if len(bins) == 1 else _detached(logps)))
     floats = _gather(world, [logps for _, logps in kept], places, len(whole.target_R))
-    leaf_R = floats.policy_R.requires_grad_()
+    leaves = [value.requires_grad_() for value in _differentiable(floats)]
     loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, totals)
     _require_finite(step, whole, loss.reshape(1), "loss")
-    (coefficient_R,) = torch.autograd.grad(loss, leaf_R)
+    coefficients = torch.autograd.grad(loss, leaves)
     for n, members in enumerate(bins):
         sync_gradients(learner.policy, n == len(bins) - 1)
         batch, logps = kept[0] if len(bins) == 1 else _forward(learner, step, members)
-        own_R = coefficient_R.index_select(0, slots(step.groups, members).to(world.device))
-        ((logps.policy_R * own_R).sum() + _auxiliary(step, batch, logps)).backward()
+        own = slots(step.groups, members).to(world.device)
+        parts = zip(_differentiable(logps), coefficients, strict=members != [])
+        surrogate = torch.stack([(value * given.index_select(0, own)).sum() for value, given in parts]).sum()
+        (surrogate + _auxiliary(step, batch, logps)).backward()
     out = Totals()
     if world.rank == 0:  # every rank holds the same numbers: one of them counts
         out.loss += loss.detach().double().cpu()
@@ -229,8 +248,14 @@ def _gather(world: World, own: Sequence[Logps], places: Sequence[Tensor], size: 
     return join(own, assemble)
 
 
+def _differentiable(logps: Logps) -> list[Tensor]:
+    """Return the floats through which a loss reaches the policy."""
+    return [value for value in (logps.policy_R, logps.divergence_R) if value is not None]
+
+
 def _detached(logps: Logps) -> Logps:
-    return replace(logps, policy_R=logps.policy_R.detach())
+    apart_R = logps.divergence_R
+    return replace(logps, policy_R=logps.policy_R.detach(), divergence_R=None if apart_R is None else apart_R.detach())
 
 
 def _require_finite(step: Step, batch: PackedBatch, values: Tensor, name: str) -> None:

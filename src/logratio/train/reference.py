@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
 from ..batch.group import Floats, Group
 from ..config import RunConfig
-from ..errors import ModelError, ReferenceChoiceError
+from ..errors import ConfigError, ModelError, ReferenceChoiceError
 from ..logps.policy import TOLERANCE, Policy
 from ..logps.reference import ReferenceCache, ReferenceValues, score
 from ..models.adapters import reference_view
@@ -58,6 +58,39 @@ def live_reference(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bo
     other = load_model(name, dtype=torch.bfloat16 if bf16 else torch.float32, frozen=True)
     other.model.to(next(policy.parameters()).device)
     yield Policy(other.model, path=policy.path).eval()
+
+
+def standing_reference(
+    config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool, world: World, readable: bool
+) -> Callable[[], AbstractContextManager[Policy]]:
+    """Return the reference for every bin of a run: the adapter off or switched, or a second model that stays in memory.
+
+    Args:
+        config: The recipe.
+        model: What is trained.
+        policy: The same, wrapped.
+        bf16: Whether products are in bfloat16.
+        world: The processes.
+        readable: Whether the reference can be read again from where it came from.
+
+    Raises:
+        ConfigError: There are several processes, or the model was given as an object and has no adapter.
+    """
+    name = config.objective["name"]
+    if world.size > 1:
+        raise ConfigError(
+            f"objective {name} reads the reference's whole distribution at each token, which is at hand on one process "
+            f"only, and there are {world.size}; start one process, or choose an objective that reads log-probs alone."
+        )
+    if config.reference in ("start", "base") and model.adapter != "none":
+        return partial(live_reference, config, model, policy, bf16=bf16)
+    if not readable:
+        raise ConfigError(
+            f"objective {name} reads the reference's whole distribution at each token, and a model given as an object "
+            "cannot be read again as its own reference; give the model by name, add lora, or set reference: PATH."
+        )
+    with live_reference(config, model, policy, bf16=bf16) as second:
+        return lambda: nullcontext(second)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,11 @@ from numpy.typing import NDArray
 from ..batch.group import Group, Ints
 from ..evaluate.kl import divergence, sample_measures
 from ..evaluate.measure import Scored, objective_measures
-from ..logps.policy import Policy
 from ..logps.reference import require_finite
 from ..logps.whole import whole
 from ..rollout.generate import Sample, generate
 from .distributed import unsharded
-from .gradient import Learner
-
-Live = Callable[[], AbstractContextManager[Policy]]
-"""Yields the reference as a policy, for as long as the context lasts."""
+from .gradient import Learner, Live
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class Validation:
         if not groups:
             return {}
         learner = self.learner
-        logps = whole(learner.policy, groups, bin_tokens=learner.bin_tokens, needs=learner.needs)
+        logps = whole(learner.forward, groups, bin_tokens=learner.bin_tokens)
         values = np.split(logps.policy_R.numpy(), np.cumsum([group.scored for group in groups])[:-1])
         require_finite(groups, values, f"evaluation after {done} steps: policy")
         scored = Scored.whole(groups, logps, learner.state)

@@ -1,0 +1,104 @@
+"""KL(π_ref ‖ π) over the vocabulary at each token, from hidden states, without the [R, V] logits ever existing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .head import Logits, Shape, accumulate, wide
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model puts out at R tokens, before normalisation.
+
+    Attributes:
+        h_RD: Hidden states that predict the tokens, [R, D].
+        W_VD: Head weight, [V, D], same dtype.
+        bias_V: Head bias, [V], or None.
+        shape: From W h + b to logits.
+    """
+
+    h_RD: Tensor
+    W_VD: Tensor
+    bias_V: Tensor | None
+    shape: Shape
+
+    def logits(self) -> Logits:
+        """Return the logits, chunk by chunk."""
+        return Logits(self.h_RD, self.W_VD, self.bias_V, self.shape)
+
+
+def divergence(reference: Outputs, policy: Outputs) -> Tensor:
+    """KL(π_ref ‖ π) of each token's distribution.
+
+        D_r = Σ_v π_ref(v)·[log π_ref(v) − log π(v)]        ∂D/∂z_v = π(v) − π_ref(v), z the policy's logits
+
+    It equals the formula written out on two full log-softmax tables. Rows go through in chunks, so that memory is that
+    of a chunk's logits, twice. Gradients go to the policy's hidden states, head weight and bias where these require
+    them, never to the reference; backward recomputes a chunk's logits.
+
+    Args:
+        reference: Of the reference, without gradient.
+        policy: Of the policy, over the same vocabulary and the same R tokens.
+
+    Returns:
+        D, nats, [R], float32 (float64 where the policy's hidden states are).
+    """
+    return _fused(policy.h_RD, policy.W_VD, policy.bias_V, policy.shape, reference)
+
+
+class _Divergence(torch.autograd.Function):
+    """`divergence` with its own backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape, reference: Outputs
+    ) -> Tensor:
+        parts = []
+        own, other = Logits(h_RD, W_VD, bias_V, shape), reference.logits()
+        for h_CD, reference_CD in _chunks(own, other):
+            logp_CV = torch.log_softmax(own(h_CD), 1)
+            reference_CV = torch.log_softmax(other(reference_CD), 1)
+            parts.append((reference_CV.exp() * (reference_CV - logp_CV)).sum(1))
+        ctx.save_for_backward(h_RD, W_VD, bias_V)
+        ctx.shape, ctx.reference = shape, reference
+        return torch.cat(parts) if parts else h_RD.new_zeros(0, dtype=wide(h_RD.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad_R: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        h_RD, W_VD, bias_V = ctx.saved_tensors
+        needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
+        dtype = wide(W_VD.dtype)
+        dh_RD = torch.zeros_like(h_RD) if needs_h else None
+        dW_VD = torch.zeros(W_VD.shape, dtype=dtype, device=W_VD.device) if needs_W else None
+        dbias_V = torch.zeros(len(W_VD), dtype=dtype, device=W_VD.device) if needs_bias else None
+        own, other, at = Logits(h_RD, W_VD, bias_V, ctx.shape), ctx.reference.logits(), 0
+        for h_CD, reference_CD in _chunks(own, other):
+            chunk = slice(at, at + len(h_CD))
+            logits_CV = own(h_CD)
+            slope = ctx.shape.slope(logits_CV)
+            du_CV = torch.softmax(logits_CV, 1).sub_(torch.softmax(other(reference_CD), 1))
+            du_CV = du_CV.mul_(slope).mul_(grad_R[chunk, None])
+            if dbias_V is not None:
+                dbias_V += du_CV.sum(0)
+            du_CV = du_CV.to(W_VD.dtype)
+            if dh_RD is not None:
+                torch.mm(du_CV, W_VD, out=dh_RD[chunk])
+            if dW_VD is not None:
+                accumulate(dW_VD, du_CV, h_CD)
+            at = chunk.stop
+        dW = None if dW_VD is None else dW_VD.to(W_VD.dtype)
+        return dh_RD, dW, None if dbias_V is None or bias_V is None else dbias_V.to(bias_V.dtype), None, None
+
+
+_fused: Callable[..., Tensor] = _Divergence.apply
+
+
+def _chunks(own: Logits, other: Logits) -> Any:
+    """Return chunks of both models' hidden states, row for row."""
+    return zip(own.chunks, other.chunks, strict=True)
