@@ -380,3 +380,18 @@ def test_a_loss_that_reads_nothing_is_at_its_minimum_everywhere():
     found = minimise(lambda logits_XY: torch.zeros((), dtype=torch.float64), WORLD.reference_XY)
     assert (found.kind, found.free, found.steps) == ("finite", 12, 0)
     assert torch.allclose(found.policy_XY, WORLD.reference_XY, rtol=0, atol=1e-14)
+
+
+def test_a_detached_baseline_is_solved_for_its_fixed_point():
+    """BCO's shape: ℓ(r̂ − δ) on good, ℓ(δ − r̂) on bad, δ = ½(E₊r̂ + E₋r̂) without gradient: not the slope of any loss."""
+    rows = comparisons.population(WORLD, TRUE, PAIRS["uniform"])
+    good, bad = rows.good(3, 5), rows.bad(3, 5)
+
+    def loss(logits_XY):
+        r = policy(logits_XY) - WORLD.reference_XY
+        shift = ((good * r).sum() + (bad * r).sum()).detach() / 2
+        return (good * softplus(shift - r) + bad * softplus(r - shift)).sum()
+
+    found = minimise(loss, WORLD.reference_XY)
+    assert found.kind == "finite" and found.gradient <= 1.5e-12
+    assert logit_gradient(loss, found.policy_XY).abs().max() <= 1e-11

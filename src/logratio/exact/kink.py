@@ -12,7 +12,7 @@ from ..maths.counter import stream
 ValueAndGradient = Callable[[Tensor], tuple[float, Tensor]]
 
 
-def descend(evaluate: ValueAndGradient, start: Tensor, *, steps: int = 2000) -> tuple[Tensor, int]:
+def descend(evaluate: ValueAndGradient, start: Tensor, *, steps: int = 500) -> tuple[Tensor, int]:
     """Descend by BFGS with a weak Wolfe line search, which works at kinks as it does elsewhere.
 
     Lewis and Overton 2013, "Nonsmooth optimization via quasi-Newton methods". Ends where the line search finds no

@@ -67,6 +67,7 @@ def minimise(loss: Loss, start_XY: Tensor, *, tolerance: float = 1e-12, steps: i
     """
     path = _Path(loss, start_XY.double(), tolerance)
     path.descend(steps)
+    path.iterate(steps)
     if path.gradient > path.tolerance and path.at.abs().max() < _FAR:
         at, taken, kink = settle(path.value_and_gradient, path.at)
         path.jump(at)
@@ -156,6 +157,23 @@ class _Path:
             if not self.step():
                 break
         self.polish()
+
+    def iterate(self, steps: int) -> None:
+        """Take undamped steps for as long as the gradient falls.
+
+        Where part of the loss is detached the gradient is not the slope of its value, so that a line search misleads;
+        curvature leaves that part out too, and steps then contract linearly.
+        """
+        for _ in range(steps):
+            before, gradient, move = self.at, self.gradient, self.newton_move()
+            if gradient <= self.tolerance or self.at.abs().max() >= _FAR:
+                break
+            self.jump(before + move)
+            if not self.gradient < 0.99 * gradient:
+                self.jump(before)
+                break
+            self.moves.append(move)
+            self.radius = max(1.0, self.radius)
 
     def step(self) -> bool:
         """Make one step; return whether one could be made."""
