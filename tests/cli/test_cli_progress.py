@@ -54,6 +54,7 @@ def test_evaluations_notes_and_the_opening_are_always_told(plain):
     told(Event("open", {"lines": ["loss: [ℓ]", "lr: 1e-6 (given)"], "directory": "runs/x"}))
     told(Event("warning", {"text": "the cache was damaged"}))
     measure = {"mean": 0.6, "low": 0.5, "high": 0.7, "n": 10}
+    told(Event("eval", {"row": {"time": 0.1}, "step": 0, "steps": 9}))  # nothing held out: nothing to tell
     told(Event("eval", {"row": {"accuracy": measure, "kl": {**measure, "low": None}}, "step": 0, "steps": 9}))
     assert out.getvalue().splitlines() == [
         "loss: [ℓ]",

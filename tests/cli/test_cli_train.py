@@ -121,6 +121,13 @@ def test_eval_prints_json_alone(place, capsys):
     assert code == 0 and all(name in out for name in result if name != "about")
 
 
+def test_eval_without_a_reference_says_how_to_name_one_and_lists_only_what_it_measured(place, capsys):
+    ask = ["eval", place / "model", "--data", place / "pairs.jsonl", "--samples", "2", "--max-new-tokens", "4"]
+    code, out, _ = called(capsys, *ask)
+    assert code == 0 and "name one with --reference" in out
+    assert "nll_chosen_per_token" in out and "logratio_chosen" not in out and "kl" not in out.split()
+
+
 def test_sample_shows_policy_beside_reference(place, capsys):
     code, out, _ = called(
         capsys, "sample", place / "run", "--max-new-tokens", "4", "--prompt", "Review the plot of film3 :"

@@ -287,6 +287,9 @@ def test_empty_columns_of_pictures_and_extra_columns_are_harmless():
         ("question answer", "try --map completion=answer"),
         ("dialogue", "try --map messages=dialogue"),
         ("document", "try --map text=document"),
+        ("prompt response_a response_b winner", "response_a and response_b look like two answers to judge between"),
+        ("question output1 output2 verdict", "output1 and output2 look like two answers to judge between"),
+        ("prompt ANSWER_A ANSWER_B", "ANSWER_A and ANSWER_B look like two answers to judge between"),
         ("zzz", "say which column is which with --map, as --map chosen=COLUMN"),
     ],
 )

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -320,3 +321,18 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 500_000  # the larger file has 7,200,000 characters more
+
+
+@pytest.mark.parametrize("head", [b"", b"\xef\xbb\xbf\n "])
+def test_a_list_under_a_name_for_lines_is_read_as_the_list_it_is(tmp_path, head):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(head + json.dumps(ROWS, indent=1).encode())
+    assert values(read(path)) == ROWS
+
+
+@pytest.mark.parametrize(("mark", "shown"), [(";", '";"'), ("\t", "tabs"), ("|", '"|"')])
+def test_a_csv_that_is_parted_by_something_else_says_so(tmp_path, mark, shown):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"prompt{mark}chosen{mark}rejected\na{mark}b{mark}c\n")
+    with pytest.raises(DataError, match=f"parted by {re.escape(shown)} and not by commas; save the file with commas"):
+        read(path)

@@ -27,6 +27,9 @@ def run(after, before=None, length=None, kl=None, name="accuracy"):
         (share(0.65), share(0.50), None, "warn", "rose from"),
         (share(0.65, n=240), share(0.50), share(0.54), "warn", "not on the same data"),
         (share(0.65), None, share(0.54), "warn", "not measured at step 0"),
+        (share(1.0, 0.28, 10), Interval(0.5, 0.24, 0.76, 10, True), None, "warn", "the intervals overlap"),
+        (share(1.0, 0.28, 10), Interval(0.5, 0.24, 0.76, 10, True, alike=True), None, "warn", "rose from 50.0"),
+        (share(0.7, 0.28, 10), Interval(0.5, 0.24, 0.76, 10, True, alike=True), None, "warn", "the intervals overlap"),
         (Interval(0.65, share=True), Interval(0.5, share=True), None, "warn", "without intervals"),
     ],
 )

@@ -62,13 +62,14 @@ def _show(result: Mapping[str, Any]) -> None:
     for line in about["rows"]:
         console.print(line)
     console.print(f"model: {about['model']}")
-    console.print(f"reference: {about['reference'] or 'none, so nothing is measured against one'}\n")
+    none = "none, so nothing is measured against one; name one with --reference"
+    console.print(f"reference: {about['reference'] or none}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("measure")
     for title in ("mean", "95 % interval", "n"):
         table.add_column(title, justify="right")
     for name, value in result.items():
-        if name != "about":
+        if name != "about" and value["n"]:  # one that was not measured is in --json alone
             table.add_row(name, *_cells(value))
     console.print(table)
     if about["length_rule"]:

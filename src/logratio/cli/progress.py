@@ -64,7 +64,8 @@ class ProgressLines:
         elif event.kind == "train":
             self._train(data["row"], data["step"], data["steps"])
         elif event.kind == "eval":
-            self._console.print(f"step {data['step']}/{data['steps']}, held out: {_measured(data['row'])}")
+            if told := _measured(data["row"]):  # empty where nothing is held out and nothing sampled
+                self._console.print(f"step {data['step']}/{data['steps']}, held out: {told}")
         elif event.kind == "done":
             self._done(data)
 

@@ -97,6 +97,12 @@ def _json(stream: Stream, name: str) -> Iterator[Item]:
         yield from _json_lines(stream, name)
 
 
+def _lines_or_list(stream: Stream, name: str) -> Iterator[Item]:
+    """Read one object a line, or the JSON list that some programs write under a name for lines."""
+    opening = stream.peek(1).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    return _json(stream, name) if opening == b"[" else _json_lines(stream, name)
+
+
 def _enter_data(window: Window) -> bool:
     """Move into the list under the first object's `data`; return whether there is one."""
     window.until("{")
@@ -164,6 +170,12 @@ def _header(cells: list[str] | str | None, name: str) -> list[str]:
     header = cells or []
     if problem := _badly_encoded(header):
         raise DataError(f"{name}: the header is {problem}")
+    if len(header) == 1 and (mark := next((mark for mark in ";\t|" if mark in header[0]), None)):
+        shown = {"\t": "tabs"}.get(mark, f'"{mark}"')
+        raise DataError(
+            f'{name}: the header "{header[0]}" is one column, because its names are parted by {shown} and not by '
+            "commas; save the file with commas"
+        )
     if len(set(header)) < len(header):
         raise DataError(f"{name}: two columns of the header share a name ({', '.join(header)}); rename one")
     return header
@@ -267,8 +279,8 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
 
 
 _READERS: dict[str, Callable[[Stream, str], Iterator[Item]]] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
+    ".jsonl": _lines_or_list,
+    ".ndjson": _lines_or_list,
     ".json": _json,
     ".csv": _csv,
     ".parquet": _parquet,

@@ -20,6 +20,7 @@ class Interval:
         high: Upper end, or None.
         n: Number of items behind it, or None.
         share: A share in [0, 1], shown as a percentage beside a bar.
+        alike: Every item has the mean as its value, so that nothing varies.
     """
 
     mean: float
@@ -27,6 +28,7 @@ class Interval:
     high: float | None = None
     n: int | None = None
     share: bool = False
+    alike: bool = False
 
     @property
     def ends(self) -> tuple[float, float] | None:

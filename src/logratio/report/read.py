@@ -82,7 +82,14 @@ def interval(row: Row, name: str) -> Interval | None:
     if mean is None:
         return None
     whole = low is not None and high is not None
-    return Interval(mean, low if whole else None, high if whole else None, n=None if n is None else int(n), share=share)
+    return Interval(
+        mean,
+        low if whole else None,
+        high if whole else None,
+        n=None if n is None else int(n),
+        share=share,
+        alike=as_number(value.get("se")) == 0,
+    )
 
 
 def as_number(value: Any) -> float | None:

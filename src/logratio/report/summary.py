@@ -38,7 +38,8 @@ class Verdict:
 def verdict(measured: Measured) -> Verdict:
     """Return the answer: on accuracy if it was measured, else on loss; with the length-only baseline and the KL.
 
-    A change is claimed only where the two 95 % intervals do not touch, which is stricter than a paired test.
+    A change is claimed only where the two 95 % intervals do not touch, which is stricter than a paired test. A
+    policy that still is its reference ties on every pair; that accuracy of one half is known and counts as a point.
     """
     name = next((name for name in (ACCURACY, NLL, LOSS) if name in measured.after), None)
     if name is None:
@@ -73,7 +74,9 @@ def _change(name: str, before: Interval | None, after: Interval) -> tuple[Tone, 
         return "warn", f"{what} is not shown to have changed: {path}, but not on the same data ({counts})."
     if before.ends is None or after.ends is None:
         return "warn", f"{what} is not shown to have changed: {path}, without intervals."
-    rose, fell = after.ends[0] > before.ends[1], after.ends[1] < before.ends[0]
+    tied = name == ACCURACY and before.alike and before.mean == 0.5
+    low, high = (0.5, 0.5) if tied else before.ends
+    rose, fell = after.ends[0] > high, after.ends[1] < low
     if not (rose or fell):
         return "warn", f"{what} is not shown to have changed: {path}, and the intervals overlap."
     good = fell if name in _FALLING_IS_GOOD else rose

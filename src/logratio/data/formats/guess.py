@@ -36,10 +36,29 @@ def advice(sample: Sample) -> str:
     """Return one sentence: the columns needed and found, and the `--map` options that most likely bridge them."""
     found = list(dict.fromkeys(chain.from_iterable(row.values for row in sample)))
     needed = ", ".join("/".join(target) for target in _TARGETS)
-    options = next((maps for target in _TARGETS if (maps := _maps(target, found + _inner(sample)))), {})
+    options = (
+        {}
+        if _rivals(found)
+        else next((maps for target in _TARGETS if (maps := _maps(target, found + _inner(sample)))), {})
+    )
     tried = " ".join(f"--map {field}={column}" for field, column in options.items())
     remedy = f"try {tried}" if tried else "say which column is which with --map, as --map chosen=COLUMN"
+    if rivals := _rivals(found):
+        remedy = (
+            f"{rivals[0]} and {rivals[1]} look like two answers to judge between; put the better one under `chosen` "
+            "and the other under `rejected`, and leave ties out"
+        )
     return f"need {needed} or the columns of a known data set, found {'/'.join(found) or 'no column'}; {remedy}"
+
+
+def _rivals(columns: list[str]) -> tuple[str, str] | None:
+    """Return two columns named alike but for an a and b, or a 1 and 2, at their end."""
+    for first, second in (("a", "b"), ("1", "2")):
+        for column in columns:
+            other = column[:-1] + (second if column[-1:].islower() or second == "2" else second.upper())
+            if column[-1:].lower() == first and len(column) > 1 and other in columns:
+                return column, other
+    return None
 
 
 def _inner(sample: Sample) -> list[str]:
