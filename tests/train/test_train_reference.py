@@ -152,6 +152,23 @@ def test_the_manifest_says_what_the_reference_is(world, tmp_path):
     assert description(tmp_path / "path") == f"{other}, a model of its own"
 
 
+def test_a_loaded_adapter_is_itself_the_reference_unless_base_is_asked_for(world, tmp_path):
+    """At step 0 it cannot differ from itself, and does from the weights under it."""
+    arguments, cache = world
+    quick = {"train.lr": 1e-2, "train.epochs": 0.3, "eval.samples": 0}
+    first = small_run.run(**arguments, cache=cache, output=str(tmp_path / "sft"), lora={"r": 4}, **quick)
+    again = {**arguments, "model": str(first.model), "cache": cache, "eval.samples": 0}
+    said = {
+        "start": f"{first.model}: the loaded adapter as it is now, frozen",
+        "base": f"{arguments['model']}, the weights under the adapter",
+    }
+    for choice, expected in said.items():
+        until_first_step({**again, "reference": choice}, tmp_path / choice)
+        assert description(tmp_path / choice) == expected
+        margin = small_run.metrics(tmp_path / choice)[0]["margin"]["mean"]
+        assert abs(margin) < 1e-6 if choice == "start" else abs(margin) > 1e-3
+
+
 def test_a_contradiction_lists_the_choices(world, tmp_path):
     arguments, cache = world
     with pytest.raises(ReferenceChoiceError, match="has none; choose reference: start .* or reference: PATH"):

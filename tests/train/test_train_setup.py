@@ -15,7 +15,9 @@ from logratio.models.load import load_model, load_tokenizer
 from logratio.train.api import train
 from logratio.train.assemble import _require_possible
 from logratio.train.distributed import World
+from logratio.train.recipe import resolve
 from logratio.train.reference import live_reference
+from logratio.train.setup import Inputs, data_set
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,14 @@ def test_samples_are_of_different_prompts(tmp_path):
     run = small_run.run(**arguments, output=tmp_path / "run", **{"eval.samples": 3})
     rows = [json.loads(line) for line in (run.directory / "samples.jsonl").read_text().splitlines()]
     assert len({row["prompt"] for row in rows if row["step"] == 0}) == 3
+
+
+def test_part_of_the_evaluation_data_is_drawn_from_all_of_it_and_alike_for_every_seed(arguments):
+    rows, tokenizer = small_run.pairs(200), load_tokenizer(arguments["model"])
+    found = []
+    for seed in (0, 1):
+        resolved = resolve({**arguments, "eval.max_groups": 20, "train.seed": seed})
+        data = data_set(resolved, tokenizer, Inputs(eval_data=rows), "2024-01-01")
+        found.append([group.row for group in data.evaluation])
+    assert found[0] == found[1] == sorted(found[0]) and len(set(found[0])) == 20
+    assert found[0][0] < 50 and found[0][-1] >= 150

@@ -18,6 +18,7 @@ from ..data.prepared import Prepared, held_out
 from ..errors import ConfigError, DataError
 from ..evaluate.halves import halves
 from ..logps.policy import Policy, choose_path
+from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
 from ..rollout.generate import context
 from .distributed import World
@@ -106,6 +107,7 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
             rows=config.rows,
             date=date,
             group_by_prompt=bool(config.rows.group_by_prompt),
+            ties=needs.ties,
         )
 
     def groups_of(prepared: Prepared) -> Sequence[Group]:
@@ -120,9 +122,10 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
     if given is not None:
         other = read(given)
         judged = groups_of(other)
-        kept = min(len(judged), config.eval.max_groups)
-        choosing = _choosing(config, other.prompt_hash[:kept])
-        return DataSet(prepared, groups, everything, everything[:0], [judged[i] for i in range(kept)], choosing)
+        # At most max_groups of them, drawn alike for every run: the first ones of a sorted file would be of one kind.
+        kept = np.sort(permutation(len(judged), 0, 0)[: config.eval.max_groups])
+        choosing = _choosing(config, other.prompt_hash[kept])
+        return DataSet(prepared, groups, everything, everything[:0], [judged[int(i)] for i in kept], choosing)
     share, most = config.eval.holdout, config.eval.max_groups
     held = held_out(prepared.prompt_hash, share=share, most=most, seed=config.train.seed)
     if held.all():
