@@ -30,7 +30,16 @@ def chats(*answers):
 
 
 def prepared(
-    data, tokenizer=None, *, kind="pairs", rows=None, template=None, date="2024-03-05", grouped=False, **tokens
+    data,
+    tokenizer=None,
+    *,
+    kind="pairs",
+    rows=None,
+    template=None,
+    date="2024-03-05",
+    grouped=False,
+    ties=False,
+    **tokens,
 ):
     return prepare(
         data,
@@ -41,6 +50,7 @@ def prepared(
         rows=RowsConfig(**(rows or {})),
         date=date,
         group_by_prompt=grouped,
+        ties=ties,
     )
 
 
@@ -77,10 +87,47 @@ def test_pairs_become_groups_that_pack(tmp_path):
     assert [text(tokenizer, ids) for ids in group.responses] == [" sat on the mat 1</s>", " ran 1</s>"]
     assert group.edges.tolist() == [[0, 1]]
     batch = pack(list(found.groups))
-    assert set(batch.edge) == {"weight", "margin", "probability"} and set(batch.response) == {"weight"}
+    assert set(batch.edge) == {"weight", "margin", "probability", "tie"} and set(batch.response) == {"weight"}
     assert batch.edge["probability"].tolist() == [1.0, 1.0, 1.0]
     assert str(found.groups.origin(2)).endswith("a.jsonl, row 3")
     assert [group.row for group in found.groups[1:]] == [1, 2] and found.groups[-1].row == 2
+
+
+def arena(tmp_path):
+    """Four rows in the form of Chatbot Arena: two with a winner, a tie, and one where both are bad."""
+    rows = [
+        {"conversation_a": [user("Hi"), assistant(f"a{n}")], "conversation_b": [user("Hi"), assistant(f"b{n}")]}
+        for n in range(4)
+    ]
+    winners = ("model_b", "tie", "model_a", "tie (bothbad)")
+    return write(tmp_path / "arena.jsonl", [row | {"winner": won} for row, won in zip(rows, winners, strict=True)])
+
+
+def test_ties_of_a_file_reach_an_objective_that_learns_from_them_and_no_other(tmp_path):
+    tokenizer, file = byte_tokenizer(template="newline_after_end"), str(arena(tmp_path))
+    without = prepared(file, tokenizer)
+    assert [group.columns.edge["tie"].tolist() for group in without.groups] == [[0.0], [0.0]]
+    assert any("tie, 1 row" in line for line in without.report.lines())
+    kept = prepared(file, tokenizer, ties=True)
+    assert [group.columns.edge["tie"].tolist() for group in kept.groups] == [[0.0], [1.0], [0.0], [2.0]]
+    assert [text(tokenizer, group.responses[0])[:2] for group in kept.groups] == ["b0", "a1", "a2", "a3"]
+    assert kept.fingerprint != without.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["demonstrations", "labels", "rankings"])
+def test_ties_stay_out_of_kinds_that_have_no_room_for_them(tmp_path, kind):
+    found = prepared(str(arena(tmp_path)), byte_tokenizer(template="newline_after_end"), kind=kind, ties=True)
+    assert len(found.groups) == (4 if kind == "labels" else 2)
+
+
+def test_the_margin_of_scored_responses_is_the_difference_of_their_scores(tmp_path):
+    rows = [{"prompt": "p", "responses": [" a", " b", " c"], "scores": [1.0, 4.5, 2.0]}]
+    (group,) = prepared(rows).groups
+    scores = np.array([1.0, 4.5, 2.0])
+    assert len(group.edges) == 3
+    assert group.columns.edge["margin"].tolist() == (scores[group.edges[:, 0]] - scores[group.edges[:, 1]]).tolist()
+    (own,) = prepared([rows[0] | {"margin": 0.5}]).groups
+    assert own.columns.edge["margin"].tolist() == [0.5] * 3
 
 
 @pytest.mark.parametrize(

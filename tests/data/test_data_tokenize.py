@@ -243,6 +243,7 @@ def test_columns_are_those_of_the_kind_and_hold_what_is_carried():
         "weight": [2.0],
         "margin": [0.5],
         "probability": [0.75],
+        "tie": [0.0],
     }
     assert [list(rows[1].edge[name]) for name in ("weight", "margin", "probability")] == [[1.0], [0.0], [1.0]]
     assert {name: list(values) for name, values in rows[0].response.items()} == {"weight": [2.0, 2.0]}

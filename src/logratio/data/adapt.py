@@ -11,7 +11,7 @@ Kind = Literal["demonstrations", "pairs", "labels", "rankings"]
 """What an objective learns from, as its `data` states."""
 
 
-def adapt(record: Record, kind: Kind) -> tuple[Record, ...]:
+def adapt(record: Record, kind: Kind, *, ties: bool = False) -> tuple[Record, ...]:
     """Return the record as records of one kind, with its origin, tools and carried columns.
 
     | from | demonstrations | pairs | labels | rankings |
@@ -22,14 +22,14 @@ def adapt(record: Record, kind: Kind) -> tuple[Record, ...]:
     | Demonstration | itself | — | — | — |
     | Prompt | — | — | — | — |
 
-    A tie has no preference and yields nothing.
+    A tie has no preference and yields nothing, but itself among pairs where `ties` are learned from.
 
     Raises:
         DataError: Where the table has a dash; says which formats serve, and which objective fits the data.
     """
     adapted: tuple[Record, ...] | None = None
     if isinstance(record, Pair):
-        adapted = () if record.tie else _from_pair(record, kind)
+        adapted = () if record.tie and not (ties and kind == "pairs") else _from_pair(record, kind)
     elif isinstance(record, Ranked):
         adapted = _from_ranked(record, kind)
     elif isinstance(record, Labelled):

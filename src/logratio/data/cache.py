@@ -18,7 +18,7 @@ from .store import Shard, TokenStore, write_rows
 from .template import Tokenizer
 from .tokenize import Encoder, TokenTally
 
-_FORMAT = 1  # counts changes to what is stored, or to how records become tokens
+_FORMAT = 2  # counts changes to what is stored, or to how records become tokens
 _SHARD = 4096  # records to a shard
 
 

@@ -41,6 +41,7 @@ def prepare(
     rows: RowsConfig,
     date: str | None = None,
     group_by_prompt: bool = False,
+    ties: bool = False,
 ) -> Prepared:
     """Read, check and tokenise data, or take its tokens from the cache; then apply the length rule.
 
@@ -54,6 +55,7 @@ def prepare(
         rows: How rows become records, and how many may be unusable.
         date: ISO date that a template which reads the clock is told; default today (UTC).
         group_by_prompt: Whether rows with the same prompt tokens become one group.
+        ties: Whether pairs that people called a tie are kept, marked by the edge column `tie`.
 
     Raises:
         DataError: The data cannot be read, nothing of it can be used, or rows are too long and must not be.
@@ -63,11 +65,11 @@ def prepare(
     source = _parts(data) or (list(data) if isinstance(data, Iterator) else data)
     chat = _chat_template(tokenizer, template, date)
     base = Encoder(tokenizer, template=chat, kind=kind, loss_on=tokens.loss_on)  # refuses the tokenizer before reading
-    stream = _Adapted(source, rows, kind)
+    stream = _Adapted(source, rows, kind, ties)
     key = content_hash(
         source_key(source, stream),
         tokenizer_key(tokenizer),
-        [kind, tokens.loss_on, rows.model_dump(exclude={"group_by_prompt"})],
+        [kind, ties, tokens.loss_on, rows.model_dump(exclude={"group_by_prompt"})],
         [template.model_dump(), chat.date if chat and chat.reads_clock else None],
     )
 
@@ -114,14 +116,14 @@ def tokenize_prompts(
 class _Adapted:
     """Records of one kind, read anew at every pass; `lines` are the reader's, of the last whole pass."""
 
-    def __init__(self, data: Any, rows: RowsConfig, kind: Kind) -> None:
-        self._data, self._rows, self._kind = data, rows, kind
+    def __init__(self, data: Any, rows: RowsConfig, kind: Kind, ties: bool) -> None:
+        self._data, self._rows, self._kind, self._ties = data, rows, kind, ties
         self.lines: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
-        stream = read_records(self._data, self._rows)
+        stream = read_records(self._data, self._rows, ties=self._ties)
         for record in stream:
-            yield from adapt(record, self._kind)
+            yield from adapt(record, self._kind, ties=self._ties)
         self.lines = stream.report.lines()
 
 

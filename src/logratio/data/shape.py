@@ -19,6 +19,9 @@ from .transcript import transcript_messages
 Rendering = Literal["messages", "transcript", "one user and one assistant turn", "plain text"]
 
 
+_TIES = {None: 0.0, "tie": 1.0, "both_bad": 2.0}
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A record without its kind.
@@ -31,6 +34,8 @@ class Shape:
         tools: Tools that the template is told of.
         carried: Weight, margin and probability of the row.
         origin: Where it came from.
+        tie: Whether its one edge is a tie: 0 none, 1 tie, 2 both bad.
+        scores: Score of each response whose difference is the margin of an edge; empty where there are none.
     """
 
     prompt: Text
@@ -40,6 +45,8 @@ class Shape:
     tools: Tools
     carried: Carried
     origin: Origin
+    tie: float = 0.0
+    scores: tuple[float, ...] = ()
 
     def edge_array(self, kept: tuple[tuple[int, int], ...]) -> Ints:
         """Return [C, 2] int32."""
@@ -50,15 +57,20 @@ class Shape:
         columns = {"weight": (self.carried.weight,) * len(self.responses), **self.columns}
         return {name: np.array(values, dtype=np.float32) for name, values in columns.items()}
 
-    def edge_columns(self, count: int) -> dict[str, Floats]:
-        """Return [C] columns: `weight`, `margin` (0 if unknown), `probability` that the winner is preferred (or 1)."""
+    def edge_columns(self, kept: tuple[tuple[int, int], ...]) -> dict[str, Floats]:
+        """Return [C] columns: `weight`, `margin`, `probability` that the winner is preferred (or 1), and `tie`.
+
+        The margin is the row's own, else the difference of the two scores, else 0, for unknown.
+        """
         carried = self.carried
-        values = {
+        margins = [self.scores[winner] - self.scores[loser] if self.scores else 0.0 for winner, loser in kept]
+        values: dict[str, float | list[float]] = {
             "weight": carried.weight,
-            "margin": carried.margin or 0.0,
+            "margin": margins if carried.margin is None else carried.margin,
             "probability": 1.0 if carried.probability is None else carried.probability,
+            "tie": self.tie,
         }
-        return {name: np.full(count, value, dtype=np.float32) for name, value in values.items()}
+        return {name: np.full(len(kept), value, dtype=np.float32) for name, value in values.items()}
 
 
 def shape(record: Record, kind: Kind) -> Shape:
@@ -70,14 +82,16 @@ def shape(record: Record, kind: Kind) -> Shape:
     responses: tuple[Text, ...]
     edges: tuple[tuple[int, int], ...] = ()
     columns: dict[str, tuple[float, ...]] = {}
+    tie, gaps = 0.0, tuple[float, ...]()
     if isinstance(record, Pair):
         responses = (record.chosen, record.rejected)
-        edges = () if record.tie else ((0, 1),)
+        edges, tie = ((0, 1),), _TIES[record.tie]
     elif isinstance(record, Ranked):
         responses, scores = record.responses, record.scores
         every = range(len(scores))
         edges = tuple((i, j) for i in every for j in every if scores[i] > scores[j])
         columns = {"score": scores} if kind == "rankings" else {}
+        gaps = scores if kind == "pairs" else ()
     elif isinstance(record, Labelled):
         responses = (record.response,)
         columns = {"label": (float(record.label),)}
@@ -87,7 +101,9 @@ def shape(record: Record, kind: Kind) -> Shape:
         responses = (record.response,)
     if len(responses) > 1 and not edges:
         raise Unusable(NO_WINNER)
-    return Shape(record.prompt, responses, edges, columns, record.tools, record.carried, record.origin)
+    return Shape(
+        record.prompt, responses, edges, columns, record.tools, record.carried, record.origin, tie=tie, scores=gaps
+    )
 
 
 def as_chat(prompt: Text, responses: tuple[Text, ...]) -> tuple[Rendering, Chat, tuple[Chat, ...]]:

@@ -22,28 +22,39 @@ _SAMPLE = 64
 """Rows of a file from which its format is found."""
 
 
-def read_records(data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig) -> RecordStream:
+def read_records(
+    data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig, *, ties: bool = False
+) -> RecordStream:
     """Return the records of a recipe's data, or of an iterable of dicts such as a `datasets.Dataset`.
+
+    Args:
+        data: What to read.
+        config: How rows become records.
+        ties: Whether pairs that people called a tie are records too.
 
     Raises:
         ConfigError: `rows.map` names a field that no format reads.
     """
     check_map(config.map, FIELDS)
-    return RecordStream(data, config)
+    return RecordStream(data, config, ties=ties)
 
 
 class RecordStream:
     """Records in the order of their rows. Iterating again reads again and starts a new report.
 
-    Ties and rows without a winner yield no record; they are counted in the report, and so are unusable rows.
+    Ties (unless asked for) and rows without a winner yield no record; they are counted in the report, and so are
+    unusable rows.
 
     Attributes:
         report: What was read so far.
     """
 
-    def __init__(self, data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig) -> None:
+    def __init__(
+        self, data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig, *, ties: bool = False
+    ) -> None:
         self._data = data
         self._config = config
+        self._ties = ties
         self.report = RowReport()
 
     def __iter__(self) -> Iterator[Record]:
@@ -107,7 +118,7 @@ class RecordStream:
         except NoPreference as problem:
             _count(self.report.without_preference, str(problem), row)
         else:
-            if isinstance(record, Pair) and record.tie:
+            if isinstance(record, Pair) and record.tie and not self._ties:
                 _count(self.report.without_preference, TIE if record.tie == "tie" else BOTH_BAD, row)
             else:
                 self.report.kept += 1

@@ -244,7 +244,7 @@ class Encoder:
             loss=tuple(masks),
             edges=form.edge_array(edges),
             response=form.response_columns(),
-            edge=form.edge_columns(len(edges)),
+            edge=form.edge_columns(edges),
             origin=form.origin,
         )
 
