@@ -6,7 +6,8 @@ import pytest
 from logratio.evaluate.api import evaluate
 from logratio.testbed.build import build, read_rows
 from logratio.testbed.measure import agreement, answers, compared
-from logratio.testbed.quickstart import controls, main, trial
+from logratio.testbed.quickstart import controls, main
+from logratio.testbed.trial import trial
 from logratio.testbed.world import preference
 
 

@@ -5,54 +5,26 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ..evaluate.api import evaluate
 from ..maths.intervals import Measure
-from ..train.api import Run, train
-from .build import Built, Say, build, finished, progress
+from .build import Built, Say, build
 from .lexicon import Size
-from .measure import GRAM, Answers, agreement, answers, compared
+from .measure import GRAM, Answers, agreement, answers
+from .trial import QUICKSTART, Trial, trial
 
-BETA = 0.1
 HOLD = 10.0
 """β of the control in which the policy must stay where it is."""
 
 NEAR = 1 / 5
 """Share of the main run's KL under which that control counts as held. Its KL is not 0: whatever β, the optimiser's step
 size leaves about 0.1 nat of noise."""
-
-
-@dataclass(frozen=True)
-class Aim:
-    """How DPO is run on a size: each pair once."""
-
-    lr: float
-    batch_size: int = 32
-
-
-AIMS: dict[Size, Aim] = {"nano": Aim(lr=5e-4), "small": Aim(lr=2e-4)}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run and what came of it.
-
-    Attributes:
-        run: The run directory with the trained model.
-        after: Its answers at held-out prompts.
-        measures: What they are like (`Answers.measures`) and what changed (`compared`).
-    """
-
-    run: Run
-    after: Answers
-    measures: Mapping[str, Measure]
 
 
 def main(*, full: bool = False, seed: int = 0, size: Size = "small") -> None:
@@ -87,42 +59,6 @@ def main(*, full: bool = False, seed: int = 0, size: Size = "small") -> None:
         console.print("Run the controls:  logratio quickstart --full")
 
 
-def trial(
-    built: Built,
-    before: Answers,
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    output: Path,
-    beta: float = BETA,
-    say: Say = lambda line: None,
-) -> Trial:
-    """Train the world's model on preference rows by DPO and let it answer the held-out prompts.
-
-    Args:
-        built: The world.
-        before: The reference's answers to them.
-        rows: Preferences, `prompt`, `chosen`, `rejected`.
-        output: Run directory.
-        beta: DPO's β.
-        say: Told what is being done.
-    """
-    aim, seed = AIMS[built.world.size], built.world.seed
-    say(f"DPO with β {beta:g} on preferences; run directory {output}")
-    run = train(
-        built.model,
-        list(rows),
-        {"name": "dpo", "beta": beta},
-        eval_data=built.held_out_preferences,
-        output=output,
-        on_event=progress(say),
-        train={"lr": aim.lr, "batch_size": aim.batch_size, "seed": seed, "precision": "fp32"},
-        eval={"max_new_tokens": built.world.scale.response},
-        every={"eval": 0.25, "checkpoint": 1.0},
-    )
-    after = answers(built, finished(run).model, seed=seed + 2)
-    return Trial(run, after, {**after.measures(), **compared(built, after, before)})
-
-
 def controls(built: Built, before: Answers, gone: Measure, scratch: Path, say: Say) -> Iterable[str]:
     """Run the three controls; yield one verdict each.
 
@@ -143,9 +79,11 @@ def controls(built: Built, before: Answers, gone: Measure, scratch: Path, say: S
         "contains 0",
         _low(coin["change"]) <= 0 <= _high(coin["change"]),
     )
-    held = trial(built, before, built.judged(built.world.reward), output=scratch / "held", beta=HOLD, say=say).measures
+    plain = QUICKSTART[built.world.size]
+    firm = replace(plain, objective={**plain.objective, "beta": HOLD})
+    held = trial(built, before, built.judged(built.world.reward), output=scratch / "held", goal=firm, say=say).measures
     yield _verdict(
-        f"β {HOLD:g} instead of {BETA:g}",
+        f"β {HOLD:g} instead of {plain.objective['beta']:g}",
         f"KL {_plain(held['kl'])} nats, where it was {_plain(gone)}",
         "close to 0",
         _high(held["kl"]) < NEAR * _low(gone),
