@@ -84,6 +84,19 @@ def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
     }
 
 
+def decided(metrics: dict[str, Metric], tie: Tensor) -> dict[str, Metric]:
+    """Return metrics of E pairs that leave ties out, since no response of a tie is the better one.
+
+    Args:
+        metrics: Per-edge metrics.
+        tie: Which pairs are ties, bool [E].
+    """
+    return {
+        name: Metric(metric.value, metric.unit, (~tie) * (1.0 if metric.weight is None else metric.weight))
+        for name, metric in metrics.items()
+    }
+
+
 def likelihood_metrics(pairs: PairSums) -> dict[str, Metric]:
     """Return accuracies and log-probs of E pairs by the policy alone (formulas in `TABLE`)."""
     return {

@@ -20,7 +20,7 @@ NAME = "sft_weight"
 def with_sft(objective: Objective) -> Objective:
     """Return a pairwise objective with one more setting, `sft_weight`, and where that is above 0 one more term.
 
-        loss = own loss + w · mean over pairs of −log π(y⁺|x)/|y⁺|
+        loss = own loss + w · mean over pairs of −log π(y⁺|x)/|y⁺|,   0 for ties, which have no y⁺
 
     The negative log-likelihood is a mean over each chosen response's tokens, then over pairs (Pang et al. 2024,
     arXiv:2404.19733, Eq. 1: α = w = 1 beside DPO). An average over all tokens of the step, which some implementations
@@ -43,7 +43,7 @@ def with_sft(objective: Objective) -> Objective:
     def losses(logps: Logps, batch: PackedBatch, settings: Any) -> Mapping[str, Tensor]:
         plain, weight = split(settings)
         own_losses = objective.losses(logps, batch, plain)
-        return {**own_losses, "sft": -views.pair_sums(logps, batch).chosen_mean} if weight else own_losses
+        return {**own_losses, "sft": _imitation(logps, batch)} if weight else own_losses
 
     return replace(
         objective,
@@ -55,6 +55,10 @@ def with_sft(objective: Objective) -> Objective:
         state=lambda settings: objective.state(split(settings)[0]),
         update=lambda logps, batch, settings: objective.update(logps, batch, split(settings)[0]),
     )
+
+
+def _imitation(logps: Logps, batch: PackedBatch) -> Tensor:
+    return -views.pair_sums(logps, batch).chosen_mean.masked_fill(views.ties(batch), 0.0)
 
 
 def _extended(own: type[Settings]) -> type[Settings]:

@@ -150,6 +150,37 @@ def _sums(policy_S: Tensor, batch: PackedBatch) -> PairSums:
     )
 
 
+def opening_pairs(logps: Logps, batch: PackedBatch, *, rest: float) -> PairLogps:
+    """Gather both sides of every edge, tokens beyond the shorter side's length weighed by `rest`.
+
+    A response's sum is S(first l tokens) + rest·S(the others), l = min(|y⁺|, |y⁻|), under policy and reference alike.
+    """
+    plain = pairs(logps, batch)
+    shorter_E = torch.minimum(plain.chosen_length, plain.rejected_length).long()
+    opening = {
+        f"{source}{side}": _opening_sum(value_R, batch, response_E, shorter_E)
+        for source, value_R in (("", logps.policy_R), ("reference_", batch.token["reference"].to(logps.policy_R)))
+        for side, response_E in (("chosen", batch.winner_E), ("rejected", batch.loser_E))
+    }
+    return replace(plain, **{name: own + rest * (getattr(plain, name) - own) for name, own in opening.items()})
+
+
+def _opening_sum(value_R: Tensor, batch: PackedBatch, response_E: Tensor, count_E: Tensor) -> Tensor:
+    """Add up a per-token value over the first `count_E` scored tokens of responses, [E]; they have that many."""
+    length_S = batch.length_S.long()
+    begin_E = (length_S.cumsum(0) - length_S).index_select(0, response_E)
+    edge = torch.repeat_interleave(torch.arange(len(count_E), device=count_E.device), count_E)
+    place = torch.arange(len(edge), device=edge.device) - (count_E.cumsum(0) - count_E).index_select(0, edge)
+    taken = value_R.index_select(0, begin_E.index_select(0, edge) + place)
+    return torch.zeros(len(count_E), dtype=value_R.dtype, device=value_R.device).index_add(0, edge, taken)
+
+
+def ties(batch: PackedBatch) -> Tensor:
+    """Return which edges are ties, "both bad" included, bool [E]; none where the batch has no column `tie`."""
+    tie_E = batch.edge.get("tie")
+    return torch.zeros_like(batch.winner_E, dtype=torch.bool) if tie_E is None else tie_E > 0
+
+
 def rankings(logps: Logps, batch: PackedBatch) -> Rankings:
     """Lay each group's responses side by side. The batch carries the response column `score`."""
     group_S = batch.spans.group_S.to(logps.policy_R.device)
