@@ -121,13 +121,27 @@ def _table() -> dict[str, Key]:
 
 
 def _settings() -> Iterator[Key]:
-    """Yield each setting once, saying which objectives have it."""
-    having: dict[Key, list[str]] = {}
+    """Yield each setting once: its meaning in dpo or in the most objectives, and where it has another one."""
+    meanings: dict[str, dict[Key, list[str]]] = {}
     for name in objectives.names():
         for key in keys(objectives.load(name).settings, "objective.").values():
-            having.setdefault(key, []).append(name)
-    for key, names in having.items():
-        yield replace(key, description=f"{', '.join(names)}: {key.description}")
+            meanings.setdefault(key.path, {}).setdefault(key, []).append(name)
+    for having in meanings.values():
+        key, names = max(having.items(), key=lambda item: ("dpo" in item[1], len(item[1])))
+        others = sorted(name for other, found in having.items() if other != key for name in found)
+        differing = f"; another meaning or default in {_few(others)}" if others else ""
+        yield replace(
+            key,
+            description=f"{_few(names)}: {key.description}{differing}",
+            choices=tuple(dict.fromkeys(choice for other in having for choice in other.choices)),
+            kind=key.kind if len({other.kind for other in having}) == 1 else "string",
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return names in a row, dpo first; of many, the first and how many there are besides."""
+    first = sorted(names, key=lambda name: (name != "dpo", name))
+    return ", ".join(first) if len(first) <= 4 else f"{', '.join(first[:3])} and {len(first) - 3} more"
 
 
 def _parameter(key: Key, panel: Group) -> inspect.Parameter:
