@@ -1,4 +1,4 @@
-"""Losses that look at the whole step or at the policy's own distribution: AOT, β-DPO, WPO."""
+"""Losses that look at the whole step or at the policy's own distribution: AOT, β-DPO, WPO, TDPO."""
 
 import math
 
@@ -14,6 +14,7 @@ from logratio.logps.policy import Policy
 from logratio.objectives.aot import aot, coupling
 from logratio.objectives.beta_dpo import selection
 from logratio.objectives.dpo import dpo
+from logratio.objectives.tdpo import tdpo
 from logratio.objectives.views import PairLogps, pairs
 from logratio.objectives.wpo import pair_weight, wpo
 from worlds import random_groups, tiny_llama
@@ -202,3 +203,41 @@ def test_wpo_pulls_as_dpo_does_times_the_weight():
     found, expected = slopes(wpo(view, weight, beta=0.3), view), slopes(dpo(plain, beta=0.3), plain)
     for one, other in zip(found, expected, strict=True):
         close(one, weight * other, rtol=1e-12, atol=0)
+
+
+# TDPO
+
+
+def drifting(form, alpha=0.5):
+    """TDPO at every margin, with drifts on both sides; returns loss, pull and the slopes by h, D⁺ and D⁻."""
+    view = margins(H)
+    won, lost = (torch.linspace(*span, 81, dtype=torch.float64).requires_grad_() for span in ((0, 6), (9, 1)))
+    loss = tdpo(view, (won, lost), beta=0.3, form=form, alpha=alpha)
+    slope = torch.autograd.grad(loss.sum(), (view.chosen, won, lost), allow_unused=True)
+    weight = 1.0 if form == "tdpo1" else alpha
+    pull = 0.3 * torch.sigmoid(-0.3 * (H + weight * (won - lost).detach()))
+    return loss.detach(), pull, slope
+
+
+def test_tdpo1_pulls_both_drifts_and_tdpo2_that_of_the_rejected_response_alone():
+    """tdpo1: ∂ℓ/∂D⁺ = −βσ(−z), ∂ℓ/∂D⁻ = +βσ(−z); tdpo2: none on D⁺ and α times it on D⁻."""
+    _, pull, (by_margin, by_won, by_lost) = drifting("tdpo1")
+    close(by_margin, -pull, rtol=3e-9, atol=0)
+    close(by_won, -pull, rtol=3e-9, atol=0)
+    close(by_lost, pull, rtol=3e-9, atol=0)
+    _, pull, (by_margin, by_won, by_lost) = drifting("tdpo2", alpha=0.7)
+    close(by_margin, -pull, rtol=3e-9, atol=0)
+    close(by_lost, 0.7 * pull, rtol=3e-9, atol=0)
+    assert by_won is None
+
+
+def test_without_drift_tdpo_is_dpo_and_both_forms_agree_in_value_at_alpha_1():
+    none = torch.zeros(81, dtype=torch.float64)
+    for form in ("tdpo1", "tdpo2"):
+        close(tdpo(margins(H), (none, none), beta=0.3, form=form, alpha=0.5), dpo(margins(H), beta=0.3), rtol=0, atol=0)
+    close(drifting("tdpo2", alpha=1.0)[0], drifting("tdpo1")[0], rtol=0, atol=0)
+
+
+def test_alpha_is_refused_where_it_would_be_ignored():
+    with pytest.raises(ValueError, match="alpha is 0.3, which form tdpo1 does not have"):
+        objectives.load("tdpo").settings(form="tdpo1", alpha=0.3)

@@ -2,17 +2,20 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from logratio import objectives
 from logratio.batch.packed import pack
+from logratio.batch.plan import plan
 from logratio.errors import NonFiniteError
 from logratio.logps.policy import Policy
 from logratio.train.distributed import World
 from logratio.train.gradient import Learner, step_gradient
-from logratio.train.source import Step
-from worlds import random_groups, tiny_llama
+from logratio.train.source import Step, mismatch
+from worlds import VOCABULARY, random_groups, tiny_llama
 
 ALONE = World(0, 1, "none", torch.device("cpu"))
 WEIGHTED = {
@@ -25,9 +28,9 @@ AMONG = {"good_sum": 3.0, "good_count": 40.0, "bad_sum": -20.0, "bad_count": 30.
 """Running sums of BCO in the midst of a run."""
 
 
-def learner_of(name, dtype, *, bin_tokens, scope=None, **settings):
+def learner_of(name, dtype, *, bin_tokens, scope=None, model=None, **settings):
     objective = objectives.load(name)
-    policy = Policy(tiny_llama(dtype=dtype))
+    policy = Policy(model or tiny_llama(dtype=dtype))
     return Learner(policy, objective, objective.settings(**settings), ALONE, bin_tokens, scope or objective.scope)
 
 
@@ -96,6 +99,75 @@ def test_running_values_follow_whole_steps_whatever_the_bins():
             assert learner.state[name].item() == pytest.approx(value, rel=1e-6), name
         means = [learner.state[f"{label}_sum"] / learner.state[f"{label}_count"] for label in ("good", "bad")]
         assert totals.sums["reward_shift"][0].item() == pytest.approx((sum(means) / 2).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("scope", ["item", "step"])
+@pytest.mark.parametrize("bin_tokens", [60, 10**6])
+def test_the_load_balancing_loss_of_experts_reaches_the_routers(scope, bin_tokens):
+    """Silent-bug list, losses 23: it is in the gradient by both routes, each bin by its share of the step's tokens."""
+    found = {}
+    for coefficient in (0.0, 0.5):
+        learner = learner_of("dpo", torch.float32, bin_tokens=bin_tokens, scope=scope, model=experts(coefficient))
+        step_gradient(learner, Step(0, WEIGHTED["dpo"]))
+        found[coefficient] = routers(learner.policy)
+    groups, expected = WEIGHTED["dpo"], torch.zeros_like(found[0.0])
+    (bins,) = plan([group.tokens for group in groups], world=1, budget=bin_tokens)
+    for members in bins:
+        policy = Policy(experts(0.5))
+        batch = pack([groups[i] for i in members])
+        share = len(batch.tokens_T) / sum(group.tokens for group in groups)
+        (share * policy(batch, learner.needs).auxiliary).backward()
+        expected += routers(policy)
+    assert expected.norm() > 1e-3
+    assert off(found[0.5] - found[0.0], expected) <= 1e-4
+
+
+def experts(coefficient):
+    """A random Mixtral of four experts."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        output_router_logits=True,
+        router_aux_loss_coef=coefficient,
+        initializer_range=0.2,
+    )
+    return MixtralForCausalLM(config).eval()
+
+
+def routers(policy):
+    gates = [p.grad for name, p in policy.named_parameters() if name.endswith("gate.weight")]
+    assert gates
+    return torch.cat([gradient.flatten() for gradient in gates])
+
+
+@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("bin_tokens", [1, 60, 10**6])
+def test_the_baseline_of_kto_is_over_every_mismatched_pair_of_the_step(count, bin_tokens):
+    """Silent-bug list, losses 21: never a response beside its own prompt at an odd size, none left out, and one number
+    for the whole step, not for each micro-batch or for the last one.
+    """
+    own = random_groups(count, k=1, labels=True, seed=9)
+    bare = [dataclasses.replace(group, columns=dataclasses.replace(group.columns, token={})) for group in own]
+    mixed = mismatch(bare, np.arange(count, dtype=np.uint64), 64)
+    assert sorted(mixed.partners) == list(range(count)) and all(mixed.partners != np.arange(count))
+    groups = [group.with_columns(token={"reference": np.full(group.scored, -4.0, np.float32)}) for group in mixed]
+    learner = learner_of("kto", torch.float64, bin_tokens=bin_tokens)
+    told = step_gradient(learner, Step(0, groups)).sums["baseline_raw"]
+    by_hand = []
+    for group in groups:
+        ids = torch.tensor([*group.prompt, *group.responses[1]])
+        table = torch.log_softmax(learner.policy.model(input_ids=ids[None]).logits[0, :-1], -1)
+        own_logp = table.gather(1, ids[1:, None])[len(group.prompt) - 1 :, 0][torch.tensor(group.loss[1])]
+        by_hand.append((own_logp.sum() + 4 * len(own_logp)).item())
+    assert (told[0] / told[1]).item() == pytest.approx(sum(by_hand) / count, rel=1e-5)
 
 
 def test_given_running_values_enter_the_gradient():

@@ -244,6 +244,8 @@ def state_of(directory):
         {"objective": "kto", "train.bin_tokens": 40},
         {"objective": "beta_dpo", "keep.best": "eval/accuracy", "train.bin_tokens": 40},
         {"objective": "wpo", "train.bin_tokens": 40},
+        {"objective": "tdpo", "train.bin_tokens": 40},
+        {"objective": "tdpo", "lora": {"r": 4, "alpha": 8}},
     ],
     ids=str,
 )
