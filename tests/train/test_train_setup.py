@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from logratio import evaluate
 from logratio.config import RunConfig
-from logratio.errors import ConfigError, RunError
+from logratio.errors import ConfigError, DataError, RunError
 from logratio.logps.policy import Policy
 from logratio.models.load import load_model, load_tokenizer
 from logratio.train.api import train
@@ -149,3 +149,43 @@ def test_part_of_the_evaluation_data_is_drawn_from_all_of_it_and_alike_for_every
         found.append([group.row for group in data.evaluation])
     assert found[0] == found[1] == sorted(found[0]) and len(set(found[0])) == 20
     assert found[0][0] < 50 and found[0][-1] >= 150
+
+
+def test_data_without_margins_is_refused_by_an_objective_that_reads_them(arguments):
+    """Every offset would be 0, and the run plain DPO under another name."""
+    rows, tokenizer = small_run.pairs(20), load_tokenizer(arguments["model"])
+    resolved = resolve({**arguments, "objective": "odpo"})
+    with pytest.raises(DataError, match="none of 20 pairs says how strong its preference is, and odpo reads that"):
+        data_set(resolved, tokenizer, Inputs(data=rows), "2024-01-01")
+    scored = [{"prompt": r["prompt"], "responses": [r["chosen"], r["rejected"]], "scores": [3.0, 1.0]} for r in rows]
+    for known in ([row | {"margin": 2.0} for row in rows], scored):
+        data = data_set(resolved, tokenizer, Inputs(data=known), "2024-01-01")
+        assert {float(group.columns.edge["margin"][0]) for group in data.groups} == {2.0}
+
+
+def test_tied_pairs_are_trained_on_by_an_objective_that_learns_from_ties_alone(arguments):
+    rows, tokenizer = small_run.pairs(24), load_tokenizer(arguments["model"])
+    judged = [
+        {
+            "conversation_a": [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["chosen"]},
+            ],
+            "conversation_b": [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["rejected"]},
+            ],
+            "winner": ("model_a", "tie")[number % 2],
+        }
+        for number, row in enumerate(rows)
+    ]
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    kept = {}
+    for name in ("dpo", "dpo_rk", "dpo_d"):
+        resolved = resolve({**arguments, "objective": name})
+        kept[name] = [
+            group.columns.edge["tie"][0]
+            for group in data_set(resolved, tokenizer, Inputs(data=judged), "2024-01-01").groups
+        ]
+    assert (len(kept["dpo"]), sum(kept["dpo"])) == (12, 0)
+    assert (len(kept["dpo_rk"]), sum(kept["dpo_rk"])) == (24, 12) == (len(kept["dpo_d"]), sum(kept["dpo_d"]))

@@ -18,7 +18,6 @@ from .base import Objective, Settings, Term
 from .facts import PAIRWISE, Facts
 from .metrics import Metric, pair_metrics
 
-
 Scale = Literal["log", "linear"]
 
 

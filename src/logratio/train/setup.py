@@ -91,14 +91,15 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
     """Read, validate and tokenise the data, and keep a share of prompts from training.
 
     Raises:
-        DataError: Rows that cannot be used; or too few prompts to hold any out.
+        DataError: Rows that cannot be used; no margin where the objective reads them; or too few prompts to hold any
+            out.
         ConfigError: A best checkpoint is asked for, and too few prompts are held out to choose and report one.
     """
     config, objective = resolved.config, resolved.objective
     needs = objective.needs(resolved.settings)
 
     def read(data: Any) -> Prepared:
-        return prepare(
+        found = prepare(
             data,
             kind=objective.data,
             tokenizer=tokenizer,
@@ -109,6 +110,9 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
             group_by_prompt=bool(config.rows.group_by_prompt),
             ties=needs.ties,
         )
+        if needs.margin:
+            _require_margins(found, config.objective["name"])
+        return found
 
     def groups_of(prepared: Prepared) -> Sequence[Group]:
         if not needs.mismatched:
@@ -135,6 +139,14 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
         )
     choosing = _choosing(config, prepared.prompt_hash[held])
     return DataSet(prepared, groups, everything[~held], everything[held], None, choosing)
+
+
+def _require_margins(prepared: Prepared, objective: str) -> None:
+    if not any(group.columns.edge["margin"].any() for group in prepared.groups):
+        raise DataError(
+            f"none of {len(prepared.groups):,} pairs says how strong its preference is, and {objective} reads that: "
+            "bring a column `margin`, or responses with scores; or use --objective dpo."
+        )
 
 
 def _choosing(config: RunConfig, prompt_hash: NDArray[np.uint64]) -> NDArray[np.int64] | None:
