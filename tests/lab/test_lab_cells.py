@@ -20,8 +20,17 @@ def entry(label):
 
 def test_there_are_the_regimes_of_the_table():
     assert list(REGIMES) == [
-        "clean", "certain", "flips-10", "flips-30", "groups", "cycle", "cycle-uneven", "uncompared", "biased", "length",
-    ]  # fmt: skip
+        "clean",
+        "certain",
+        "flips-10",
+        "flips-30",
+        "groups",
+        "cycle",
+        "cycle-uneven",
+        "uncompared",
+        "biased",
+        "length",
+    ]
 
 
 @pytest.mark.parametrize("label", ["dpo", "plackett_luce"])

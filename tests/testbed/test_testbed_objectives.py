@@ -12,9 +12,22 @@ from logratio.testbed.trial import aim, trial
 from logratio.train.api import train
 
 CORE = (
-    "sft", "dpo", "robust_dpo", "ipo", "ipo_mean", "kto", "simpo", "orpo", "cpo", "slic", "rrhf", "length_dpo",
-    "dpo_norm", "unlikelihood", "plackett_luce",
-)  # fmt: skip
+    "sft",
+    "dpo",
+    "robust_dpo",
+    "ipo",
+    "ipo_mean",
+    "kto",
+    "simpo",
+    "orpo",
+    "cpo",
+    "slic",
+    "rrhf",
+    "length_dpo",
+    "dpo_norm",
+    "unlikelihood",
+    "plackett_luce",
+)
 
 
 def rows_for(built, name):

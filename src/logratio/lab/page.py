@@ -69,11 +69,20 @@ def _details(lab: Lab) -> Table:
     cells = [(row, cell) for row, own in rows_of(lab) for cell in own]
     return Table(
         "Figures behind the table",
-        ["cell", "outcome", "KL to the frontier", "at β", "KL at β = 1", "order kept", "margin error", "outside mass",
-         "again"],
+        [
+            "cell",
+            "outcome",
+            "KL to the frontier",
+            "at β",
+            "KL at β = 1",
+            "order kept",
+            "margin error",
+            "outside mass",
+            "again",
+        ],
         [_detail(row, cell) for row, cell in cells],
         anchors=[_anchor(cell) for _, cell in cells],
-    )  # fmt: skip
+    )
 
 
 def _detail(row: Entry, cell: Cell) -> list[Shown]:
