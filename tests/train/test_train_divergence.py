@@ -16,6 +16,8 @@ from logratio.models.adapters import adapter_off
 from logratio.models.load import load_model
 from logratio.train.distributed import World
 from logratio.train.gradient import Learner, metric_names, step_gradient
+from logratio.train.recipe import resolve
+from logratio.train.reference import require_at_hand
 from logratio.train.source import Step
 from worlds import random_groups, tiny_llama
 
@@ -124,3 +126,9 @@ def test_a_model_in_memory_cannot_be_its_own_second_model(tmp_path):
     arguments.update(model=copy.deepcopy(held.model), tokenizer=held.tokenizer, objective="tdpo")
     with pytest.raises(ConfigError, match="objective tdpo reads the reference's whole distribution"):
         small_run.run(**arguments, output=str(tmp_path / "run"), cache=tmp_path / "cache")
+
+
+def test_several_processes_are_refused_with_the_remedy():
+    config = resolve({"model": "m", "data": "d", "objective": "tdpo"}).config
+    with pytest.raises(ConfigError, match="is at hand on one process only, and there are 2; start one process"):
+        require_at_hand(config, None, World(0, 2, "shard", torch.device("cpu")), given=False)

@@ -24,7 +24,7 @@ from .memory import bin_budget, estimate
 from .opening import Opening
 from .optim import Optimizer
 from .recipe import Resolved, learning_rate, to_yaml
-from .reference import ReferencePass, describe_reference, live_reference, standing_reference
+from .reference import ReferencePass, describe_reference, live_reference, require_at_hand, standing_reference
 from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
 from .signals import Interrupted, StopRequest
@@ -84,7 +84,7 @@ def assemble(
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
     if learner.needs.divergence:
-        live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16, world=world, readable=apart)
+        live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)
         learner = replace(learner, live=live)
     validation = _validation(
         learner, data, passing, values, opening.tokenizer, directory, reachable=apart and world.size == 1
@@ -104,6 +104,8 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
         data = data_set(resolved, tokenizer, inputs, date)
     model = policy_of(resolved, world, tokenizer, inputs)
     described = describe_reference(resolved.config, model)
+    if resolved.objective.needs(resolved.settings).divergence:
+        require_at_hand(resolved.config, model, world, given=inputs.model is not None)
     bf16 = uses_bf16(resolved.config, world)
     policy = wrap_policy(resolved.config, model, data)
     wrap(policy, world, bf16=bf16)

@@ -60,21 +60,17 @@ def live_reference(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bo
     yield Policy(other.model, path=policy.path).eval()
 
 
-def standing_reference(
-    config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool, world: World, readable: bool
-) -> Callable[[], AbstractContextManager[Policy]]:
-    """Return the reference for every bin of a run: the adapter off or switched, or a second model that stays in memory.
+def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bool) -> None:
+    """Refuse what leaves no live reference beside the policy at every step.
 
     Args:
         config: The recipe.
         model: What is trained.
-        policy: The same, wrapped.
-        bf16: Whether products are in bfloat16.
         world: The processes.
-        readable: Whether the reference can be read again from where it came from.
+        given: Whether the model was given as an object, which cannot be read again.
 
     Raises:
-        ConfigError: There are several processes, or the model was given as an object and has no adapter.
+        ConfigError: There are several processes, or no second copy of the model can be had.
     """
     name = config.objective["name"]
     if world.size > 1:
@@ -82,13 +78,20 @@ def standing_reference(
             f"objective {name} reads the reference's whole distribution at each token, which is at hand on one process "
             f"only, and there are {world.size}; start one process, or choose an objective that reads log-probs alone."
         )
-    if config.reference in ("start", "base") and model.adapter != "none":
-        return partial(live_reference, config, model, policy, bf16=bf16)
-    if not readable:
+    if given and model.adapter == "none" and config.reference == "start":
         raise ConfigError(
             f"objective {name} reads the reference's whole distribution at each token, and a model given as an object "
-            "cannot be read again as its own reference; give the model by name, add lora, or set reference: PATH."
+            "cannot be read again as its own reference; give the model by name or with an adapter, or set "
+            "reference: PATH."
         )
+
+
+def standing_reference(
+    config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool
+) -> Callable[[], AbstractContextManager[Policy]]:
+    """Return the reference for every bin of a run: the adapter off or switched, or a second model kept in memory."""
+    if config.reference in ("start", "base") and model.adapter != "none":
+        return partial(live_reference, config, model, policy, bf16=bf16)
     with live_reference(config, model, policy, bf16=bf16) as second:
         return lambda: nullcontext(second)
 
