@@ -23,7 +23,7 @@ def refused(recipe=None, **overrides):
 
 def test_least_recipe_is_dpo_with_the_documented_defaults():
     resolved = resolve(LEAST)
-    assert resolved.config.objective == {"name": "dpo", "beta": 0.1, "label_smoothing": 0.0}
+    assert resolved.config.objective.items() >= {"name": "dpo", "beta": 0.1, "label_smoothing": 0.0}.items()
     assert (resolved.config.train.lr, resolved.config.train.batch_size) == (1e-6, 64)
     assert [part.path for part in resolved.config.data] == ["d.jsonl"]
     assert resolved.explicit == {"model", "data"}
@@ -129,7 +129,8 @@ def test_an_unknown_key_names_the_nearest(typed, meant):
 def test_a_setting_of_another_objective_lists_those_of_this_one():
     message = refused({"objective": {"name": "kto", "label_smoothing": 0.1}})
     assert "objective.desirable_weight" in message
-    assert refused({"objective": "sft"}, beta=0.1).endswith("those of `objective` are: none.")
+    said = refused({"objective": {"name": "sft", "desirable_weight": 2}})
+    assert ", but a setting of " in said and "kto; those of" in said and said.endswith("`objective` are: none.")
     assert 'did you mean "dpo"' in refused({"objective": "dpoo"})
 
 

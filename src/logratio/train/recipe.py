@@ -222,8 +222,17 @@ def _unknown(path: str, value: Any, valid: Mapping[str, Key]) -> str:
     if close := get_close_matches(leaf, leaves, n=1, cutoff=0.7):
         return f"`{path}` is not a key here; did you mean `{leaves[close[0]]}`?"
     if siblings or section == "objective":
-        return f"`{path}` is not a key here; those of `{section}` are: {', '.join(siblings) or 'none'}."
+        return (
+            f"`{path}` is not a key here{_elsewhere(path)}; those of `{section}` are: {', '.join(siblings) or 'none'}."
+        )
     return f"`{path}` is not a key here; keys: {', '.join([key for key in valid if '.' not in key] + [*_SECTIONS])}."
+
+
+def _elsewhere(path: str) -> str:
+    """Return which objectives have a setting that the chosen one lacks."""
+    having = [name for name in objectives.names() if path in keys(objectives.load(name).settings, "objective.")]
+    others = f" and {len(having) - 3} more" if len(having) > 4 else ""
+    return f", but a setting of {', '.join(having[:3] if others else having)}{others}" if having else ""
 
 
 def _violations(record: type[BaseModel], values: Any, valid: Mapping[str, Key], prefix: str = "") -> list[str]:
