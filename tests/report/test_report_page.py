@@ -10,7 +10,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from report_runs import train_row, write_run
+from report_runs import STEPS, eval_row, train_row, write_run
 
 from logratio.errors import RunError
 from logratio.report.page import CHARACTERS, PROMPTS, write_report
@@ -61,6 +61,14 @@ UNDRAWN: dict = {"train": [], "evals": []}
 def page(tmp_path_factory):
     """The page of a whole, healthy DPO run."""
     return Page(report(write_run(tmp_path_factory.mktemp("whole") / "dpo")))
+
+
+def test_a_best_checkpoint_is_compared_with_step_0_on_the_prompts_it_is_reported_on(tmp_path):
+    first, last = eval_row(0), eval_row(STEPS)
+    first["accuracy"] = {"mean": 0.41, "low": 0.38, "high": 0.44, "n": 200}
+    judged = {name: value for name, value in last.items() if name not in ("kind", "step")}
+    run = write_run(tmp_path / "best", evaluation={**judged, "before": first}, train=[])
+    assert "rose from 41.0\u202f%" in report(run)
 
 
 def test_the_summary_answers_what_was_run_and_whether_accuracy_rose(page):

@@ -84,7 +84,8 @@ def _finished(run: RunFiles) -> bool:
 
 
 def _measured(run: RunFiles) -> Measured:
-    first = run.evals[0] if run.evals and run.evals[0]["step"] == 0 else {}
+    logged = run.evals[0] if run.evals and run.evals[0]["step"] == 0 else {}
+    first = run.evaluation.get("before") or logged  # of a best checkpoint: step 0 on the prompts it is reported on
     if run.evaluation:
         last, what = run.evaluation, "final policy"
     elif run.evals and run.evals[-1]["step"] > 0:
