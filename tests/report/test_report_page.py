@@ -65,7 +65,7 @@ def page(tmp_path_factory):
 
 def test_a_best_checkpoint_is_compared_with_step_0_on_the_prompts_it_is_reported_on(tmp_path):
     first, last = eval_row(0), eval_row(STEPS)
-    first["accuracy"] = {"mean": 0.41, "low": 0.38, "high": 0.44, "n": 200}
+    first["accuracy"] = {"mean": 0.41, "low": 0.38, "high": 0.44, "n": last["accuracy"]["n"]}
     judged = {name: value for name, value in last.items() if name not in ("kind", "step")}
     run = write_run(tmp_path / "best", evaluation={**judged, "before": first}, train=[])
     assert "rose from 41.0\u202f%" in report(run)
