@@ -109,7 +109,10 @@ def test_bins_routes_and_paths_agree(layout):
 @pytest.mark.parametrize("recipe", [{}, {"lora": {"r": 4, "alpha": 8}}], ids=["second model", "adapter"])
 def test_a_run_starts_at_the_reference_and_drifts_from_it(tmp_path, recipe):
     arguments = {**small_run.world(tmp_path), "objective": "tdpo", "output": str(tmp_path / "run"), **recipe}
-    small_run.run(**arguments, cache=tmp_path / "cache")
+    told = []
+    small_run.run(**arguments, cache=tmp_path / "cache", on_event=told.append)
+    (opened,) = (event.data["lines"] for event in told if event.kind == "open")
+    assert any("second model" in line for line in opened) == (not recipe)
     rows = small_run.metrics(tmp_path / "run")
     train = [row for row in rows if row["kind"] == "train"]
     assert train[0]["drift_chosen"] == pytest.approx(0, abs=1e-5) and train[0]["loss"] == pytest.approx(

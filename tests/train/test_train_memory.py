@@ -24,6 +24,14 @@ def test_weights_gradients_moments_and_activations_by_hand():
     assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64) * 2
 
 
+def test_a_second_model_beside_the_first_is_counted():
+    model = tiny_llama()
+    count = sum(weight.numel() for weight in model.parameters())
+    alone, both = (estimate(model, TrainConfig(), bf16=True, world=ALONE, second_model=second) for second in (0, 1))
+    assert (alone.second, both.second) == (0, 2 * count) and both.ahead == alone.ahead + 2 * count
+    assert "second model" in both.line(512) and "second model" not in alone.line(512)
+
+
 def test_replicated_weights_are_held_gathered_too():
     model = tiny_llama()
     count = sum(weight.numel() for weight in model.parameters())

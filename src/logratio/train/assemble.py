@@ -180,7 +180,9 @@ def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> 
     """Return the recipe with learning rate and micro-batch budget settled, and a line on each."""
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
-    needed = estimate(model.model, train, bf16=bf16, world=world)
+    switched = model.adapter != "none" and resolved.config.reference in ("start", "base")
+    second = resolved.objective.needs(resolved.settings).divergence and not switched
+    needed = estimate(model.model, train, bf16=bf16, world=world, second_model=second)
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
     return resolved.config.model_copy(update={"train": settled}), needed.line(bins), lr_source

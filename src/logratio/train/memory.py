@@ -32,6 +32,7 @@ class Estimate:
         moments: The optimiser's.
         per_token: Activations kept for the backward pass, per packed token.
         free: What the device has left, with the weights in place.
+        second: A second model that the run holds as its live reference, of the size of the first; 0 without one.
     """
 
     weights: int
@@ -40,24 +41,28 @@ class Estimate:
     moments: int
     per_token: int
     free: int
+    second: int = 0
 
     @property
     def ahead(self) -> int:
         """Bytes that a run takes beyond its weights, whatever the batch."""
-        return self.gathered + self.gradients + self.moments
+        return self.gathered + self.gradients + self.moments + self.second
 
     def line(self, bin_tokens: int) -> str:
         """Return the estimate as one line."""
         weights, activations = self.weights + self.gathered, self.per_token * bin_tokens
+        second = f"second model {self.second / GIB:.2f} + " if self.second else ""
         return (
-            f"memory: weights {weights / GIB:.2f} + gradients {self.gradients / GIB:.2f} + moments "
+            f"memory: weights {weights / GIB:.2f} + {second}gradients {self.gradients / GIB:.2f} + moments "
             f"{self.moments / GIB:.2f} + activations {activations / GIB:.2f} GiB for bins of {bin_tokens} tokens "
             f"(train.bin_tokens); {self.free / GIB:.1f} GiB free beside the weights"
         )
 
 
-def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, world: World) -> Estimate:
-    """Estimate a process's memory, its model being in place.
+def estimate(
+    model: nn.Module, config: TrainConfig, *, bf16: bool, world: World, second_model: bool = False
+) -> Estimate:
+    """Estimate a process's memory, its model being in place; `second_model`: another one is to stand beside it.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
@@ -77,6 +82,7 @@ def estimate(model: nn.Module, config: TrainConfig, *, bf16: bool, world: World)
         moments=moments * trained,
         per_token=per_token,
         free=free_memory(world.device),
+        second=held * size if second_model else 0,
     )
 
 
