@@ -14,7 +14,7 @@ from ..batch.group import Group
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch, pack
 from ..objectives.base import Objective, Settings
-from .worlds import KINDS, random_groups
+from .worlds import KINDS, random_groups, with_edges
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,10 @@ class Case:
 
 def case(objective: Objective, settings: Settings, *, n: int = 6, seed: int = 2, **changes: Any) -> Case:
     """Return a case of `n` random groups of the objective's kind of data."""
-    return Case(objective, settings, random_groups(n, seed=seed, **{**KINDS[objective.data], **changes}))
+    groups = random_groups(n, seed=seed, **{**KINDS[objective.data], **changes})
+    if objective.needs(settings).ties:  # none, tie and both bad in turn
+        groups = [with_edges([group], tie=float(number % 3))[0] for number, group in enumerate(groups)]
+    return Case(objective, settings, groups)
 
 
 def variants(objective: Objective) -> list[Settings]:
