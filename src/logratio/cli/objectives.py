@@ -7,13 +7,14 @@ from rich.table import Table
 
 from .. import objectives
 from ..objectives.base import Objective
+from ..objectives.custom import installed
 from ..train.keys import keys, shown
 
 
 def run() -> None:
     """List the objectives: formula, data, needs, settings with their defaults, paper."""
     console = Console(highlight=False, markup=False)
-    for name in objectives.names():
+    for name in (*objectives.names(), *installed()):
         objective = objectives.load(name)
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True)
@@ -23,7 +24,7 @@ def run() -> None:
         console.print(f"{name}: {objective.summary}", style="bold")
         console.print(table)
         console.print()
-    console.print("Choose one with `objective: NAME` in a recipe, or --objective NAME.")
+    console.print("Choose one with `objective: NAME` in a recipe or --objective NAME; your own is PATH.py:FUNCTION.")
 
 
 def _facts(objective: Objective) -> dict[str, str]:

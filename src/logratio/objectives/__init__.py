@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..errors import ConfigError, nearest
 from .base import Objective
+from .custom import from_file, from_package, installed
 from .mixture import with_sft
 
-_PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences"}
+_PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences", "custom"}
 
 
 def names() -> tuple[str, ...]:
@@ -18,12 +19,25 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Objective:
-    """Return the objective called `name`; its file defines `OBJECTIVE`.
+    """Return the objective called `name`: one of this folder, of an installed package, or `PATH.py:FUNCTION`.
 
     Raises:
         ConfigError: No such objective; names the nearest.
     """
-    if name not in names():
-        raise ConfigError(f'objective "{name}" does not exist; {nearest(name, names())}')
-    objective: Objective = import_module(f"{__name__}.{name}").OBJECTIVE
+    objective = _found(name)
     return with_sft(objective) if objective.data == "pairs" and not objective.supervised else objective
+
+
+def _found(name: str) -> Objective:
+    if name in names():
+        own: Objective = import_module(f"{__name__}.{name}").OBJECTIVE
+        return own
+    if ".py:" in name:
+        return from_file(name)
+    packages = installed()
+    if name in packages:
+        return from_package(packages[name])
+    known = (*names(), *packages)
+    raise ConfigError(
+        f'objective "{name}" does not exist; {nearest(name, known)}, or give your own as PATH.py:FUNCTION.'
+    )

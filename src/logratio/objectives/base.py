@@ -57,6 +57,7 @@ class Objective:
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
         suggested_by: Where those come from.
+        origin: File and hash, or package and version, of an objective that is not one of these; "" of one that is.
         supervised: Whether it imitates the chosen response already, so that `sft_weight` is not offered beside it.
         facts: Properties that the contract suite holds it to.
     """
@@ -75,5 +76,6 @@ class Objective:
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     suggested_by: str = ""
+    origin: str = ""
     supervised: bool = False
     facts: Facts = field(default_factory=Facts)

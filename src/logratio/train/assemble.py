@@ -77,7 +77,7 @@ def assemble(
         config, opening.model, opening.policy, world, opening.bf16, on_block, lambda text: emit("warning", text=text)
     )
     identity = passing.cache.identity if learner.needs.reference else ""
-    _compare_data(directory, data, passing.warn)
+    _compare_start(directory, data, resolved.objective.origin, passing.warn)
     directory.manifest(**opening.manifest(identity), status="running", error=None)
     values = passing.values(data.groups) if learner.needs.reference else None
     # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
@@ -129,13 +129,22 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
     return opening, optimizer
 
 
-def _compare_data(directory: RunDirectory, data: DataSet, warn: Callable[[str], None]) -> None:
-    """Say so where a run that has made steps is continued on other data than it began with."""
-    began, now = directory.manifest().get("data", {}).get("fingerprint"), data.prepared.fingerprint
-    if directory.checkpoints() and began != now:
+def _compare_start(directory: RunDirectory, data: DataSet, origin: str, warn: Callable[[str], None]) -> None:
+    """Say so where a run that has made steps is continued on other data, or with another loss, than it began with."""
+    if not directory.checkpoints():
+        return
+    manifest = directory.manifest()
+    began, now = manifest.get("data", {}).get("fingerprint"), data.prepared.fingerprint
+    if began != now:
         warn(
             f"the data is not what this run began with (hash {now[:8]}, then {str(began)[:8]}): from here on steps see "
             "other rows than they would have; put it back, or start a new run."
+        )
+    first = manifest.get("objective", {}).get("origin", "")
+    if first != origin:
+        warn(
+            f"the objective is not what this run began with (now {origin or 'built in'}, then {first or 'built in'}): "
+            "from here on another loss is minimised; put its file back, or start a new run."
         )
 
 

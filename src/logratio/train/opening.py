@@ -70,6 +70,7 @@ class Opening:
             *([f"dropout set to 0: {dropped}"] if dropped else []),
             f"prompts: {self.policy.path} path ({self.policy.reason})",
             f"objective: {self.config.objective['name']}{f' ({settings})' if settings else ''}",
+            *([f"from: {self.resolved.objective.origin}"] if self.resolved.objective.origin else []),
             f"loss: {self.resolved.objective.formula}",
             f"reference: {self.reference or 'not needed by this objective'}",
             f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
@@ -108,6 +109,7 @@ class Opening:
                 "name": self.config.objective["name"],
                 "formula": self.resolved.objective.formula,
                 "source": self.resolved.objective.source,
+                "origin": self.resolved.objective.origin,
             },
             "lr_source": self.lr_source,
             "path": {"name": self.policy.path, "reason": self.policy.reason},

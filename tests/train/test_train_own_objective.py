@@ -1,0 +1,54 @@
+"""A run with an objective from a person's own file."""
+
+import json
+
+import pytest
+import small_run
+
+from logratio import objectives
+
+MINE = '''
+import torch
+from torch import Tensor
+from logratio.objectives.views import PairLogps
+
+
+def cubic(pairs: PairLogps, *, beta: float = 0.2, power: float = 3.0) -> Tensor:
+    """A soft hinge to a power."""
+    return torch.nn.functional.softplus(-beta * pairs.difference) ** power
+'''
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def lines(tmp_path, **arguments):
+    """Run, and return what was printed and warned of."""
+    said = []
+
+    def listen(event):
+        said.extend(event.data.get("lines", ()))
+        said.extend([event.data["text"]] if event.kind == "warning" else [])
+
+    small_run.run(output=str(tmp_path / "run"), cache=tmp_path / "cache", on_event=listen, **arguments)
+    return said
+
+
+def test_its_file_and_hash_are_printed_and_recorded_and_a_change_is_told(mine, tmp_path):
+    recipe = {**small_run.world(tmp_path), "objective": {"name": f"{mine}:cubic", "power": 2.0}}
+    origin = objectives.load(f"{mine}:cubic").origin
+    said = lines(tmp_path, **recipe)
+    assert f"from: {origin}" in said
+    manifest = tmp_path / "run" / "manifest.json"
+    assert json.loads(manifest.read_text())["objective"]["origin"] == origin
+    last = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    for part in last.iterdir():  # as if the run had stopped a checkpoint earlier
+        part.unlink()
+    last.rmdir()
+    mine.write_text(MINE.replace("0.2", "0.3"))
+    again = lines(tmp_path, resume=str(tmp_path / "run"), **recipe)
+    assert any("the objective is not what this run began with" in line for line in again)
