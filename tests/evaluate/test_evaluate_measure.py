@@ -1,10 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from logratio import objectives
+from logratio.batch.logps import Logps
 from logratio.batch.packed import pack
-from logratio.evaluate.measure import Scored, objective_measures, prompt_numbers
+from logratio.evaluate.measure import Scored, measured_names, objective_measures, prompt_numbers
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.objectives.base import Term
@@ -36,6 +39,31 @@ def test_an_objective_is_measured_as_if_the_data_set_were_one_step(name, options
         assert measures[key].mean == pytest.approx(float(total / count), abs=1e-12), key
     if name == "dpo":
         assert 0 <= measures["accuracy"].low < measures["accuracy"].high <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "recipe"),
+    [
+        ("sft", {"k": 1}, {}),
+        ("dpo", {}, {"sft_weight": 0.5}),
+        ("bco", {"k": 1, "labels": True}, {}),
+        ("kto", {"k": 1, "labels": True, "mismatched": True}, {}),
+        ("wpo", {}, {}),
+        ("simpo", {}, {}),
+    ],
+)
+def test_the_names_of_measures_are_known_from_one_group_without_a_model(name, options, recipe):
+    groups = random_groups(4, **options)
+    objective = objectives.load(name)
+    settings = objective.settings(**recipe)
+    zeros = torch.zeros(sum(group.scored for group in groups))
+    state = {key: torch.tensor(value).double() for key, value in objective.state(settings).items()}
+    referred = [group.with_columns(token={"reference": np.zeros(group.scored, np.float32)}) for group in groups]
+    measures = objective_measures(
+        Scored.whole(referred, Logps(zeros, zeros, zeros, None, zeros), state), objective, settings
+    )
+    bare = dataclasses.replace(groups[0], columns=dataclasses.replace(groups[0].columns, token={}))
+    assert measured_names(objective, settings, bare) == list(measures)
 
 
 @pytest.mark.parametrize("bin_tokens", [1, 37, 10_000])

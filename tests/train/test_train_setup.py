@@ -80,6 +80,13 @@ def test_what_the_processes_cannot_do_is_refused_before_a_model_is_loaded(recipe
         _require_possible(config, world)
 
 
+@pytest.mark.parametrize(("objective", "known"), [("dpo", "eval/loss, eval/accuracy"), ("sft", "eval/nll_per_token")])
+def test_a_best_by_what_is_not_measured_is_refused_before_a_model_is_loaded(arguments, objective, known):
+    resolved = resolve({**arguments, "objective": objective, "keep.best": "eval/nonsense"})
+    with pytest.raises(ConfigError, match=f"keep.best is eval/nonsense, .*; choose one of .*{known}"):
+        data_set(resolved, load_tokenizer(arguments["model"]), Inputs(), "2024-01-01")
+
+
 def test_processes_that_cannot_meet_are_told_how_to_start(monkeypatch, arguments, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

@@ -15,7 +15,7 @@ from ..batch.logps import Logps
 from ..batch.packed import PackedBatch, pack
 from ..logps.whole import join
 from ..maths.intervals import Measure, mean_interval, share_interval
-from ..objectives.base import Objective, Settings
+from ..objectives.base import Objective, Settings, Term
 from ..objectives.metrics import TABLE, Metric
 
 _SHARES = {name for name, (_, unit) in TABLE.items() if unit == "share"}
@@ -90,14 +90,33 @@ def objective_measures(scored: Scored, objective: Objective, settings: Settings)
     A single term is called `loss`, each of several `loss_NAME`.
     """
     terms = objective.terms(settings)
+    called = _loss_names(terms)
     losses = objective.losses(scored.logps, scored.batch, settings)
     values: Mapping[str, Metric] = {
-        "loss" if len(losses) == 1 else f"loss_{name}": Metric(loss, unit, _weights(scored.batch, unit))
+        called[name]: Metric(loss, unit, _weights(scored.batch, unit))
         for name, loss in losses.items()
         for unit in [terms[name].unit]
     }
     values = {**values, **objective.metrics(scored.logps, scored.batch, settings)}
     return {name: scored.measure(name, metric) for name, metric in values.items()}
+
+
+def measured_names(objective: Objective, settings: Settings, group: Group) -> list[str]:
+    """Return the names that `objective_measures` has on groups with the columns of this one, without any model."""
+    own = group.with_columns(token={"reference": np.zeros(group.scored, np.float32)})
+    state = {name: torch.tensor(value).double() for name, value in objective.state(settings).items()}
+    batch = pack([own]).with_state(state)
+    return [*_loss_names(objective.terms(settings)).values(), *metric_names(objective, settings, batch)]
+
+
+def metric_names(objective: Objective, settings: Settings, batch: PackedBatch) -> list[str]:
+    """Return the names of an objective's metrics on batches with the columns of this one."""
+    zeros_R = torch.zeros(len(batch.target_R))
+    return list(objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R), batch, settings))
+
+
+def _loss_names(terms: Mapping[str, Term]) -> dict[str, str]:
+    return {name: "loss" if len(terms) == 1 else f"loss_{name}" for name in terms}
 
 
 def _weights(batch: PackedBatch, unit: str) -> Tensor | None:

@@ -15,6 +15,7 @@ from ..batch.needs import Needs
 from ..batch.packed import PackedBatch, pack
 from ..batch.plan import plan
 from ..errors import NonFiniteError
+from ..evaluate import measure
 from ..logps.policy import Policy
 from ..logps.whole import join, slots
 from ..objectives.base import Objective, Settings
@@ -115,9 +116,7 @@ class Learner:
 
 def metric_names(learner: Learner, step: Step) -> list[str]:
     """Return the names of the objective's metrics, read off the step's first group."""
-    batch = pack(step.groups[:1]).with_state(learner.state)
-    zeros_R = torch.zeros(len(batch.target_R))
-    return list(learner.objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R), batch, learner.settings))
+    return measure.metric_names(learner.objective, learner.settings, pack(step.groups[:1]).with_state(learner.state))
 
 
 def denominators(learner: Learner, groups: Sequence[Group]) -> dict[str, float]:

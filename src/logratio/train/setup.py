@@ -17,6 +17,7 @@ from ..data.prepare import prepare
 from ..data.prepared import Prepared, held_out
 from ..errors import ConfigError, DataError
 from ..evaluate.halves import halves
+from ..evaluate.measure import measured_names
 from ..logps.policy import Policy, choose_path
 from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
@@ -93,7 +94,8 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
     Raises:
         DataError: Rows that cannot be used; no margin where the objective reads them; or too few prompts to hold any
             out.
-        ConfigError: A best checkpoint is asked for, and too few prompts are held out to choose and report one.
+        ConfigError: A best checkpoint is asked for by what the objective does not measure, or too few prompts are held
+            out to choose and report one.
     """
     config, objective = resolved.config, resolved.objective
     needs = objective.needs(resolved.settings)
@@ -121,6 +123,7 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
 
     prepared = read(config.data if inputs.data is None else inputs.data)
     groups = groups_of(prepared)
+    _require_measured(resolved, groups[0])
     everything = np.arange(len(groups))
     given = inputs.eval_data if inputs.eval_data is not None else config.eval.data
     if given is not None:
@@ -146,6 +149,17 @@ def _require_margins(prepared: Prepared, objective: str) -> None:
         raise DataError(
             f"none of {len(prepared.groups):,} pairs says how strong its preference is, and {objective} reads that: "
             "bring a column `margin`, or responses with scores; or use --objective dpo."
+        )
+
+
+def _require_measured(resolved: Resolved, group: Group) -> None:
+    """Refuse a best checkpoint by a name that no evaluation will have, before a model is loaded."""
+    best = resolved.config.keep.best
+    known = measured_names(resolved.objective, resolved.settings, group) if best is not None else []
+    if best is not None and best.removeprefix("eval/") not in known:
+        raise ConfigError(
+            f"keep.best is {best}, which this run does not measure on held-out groups; choose one of "
+            f"{', '.join(f'eval/{name}' for name in known)}."
         )
 
 
