@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch.distributed as dist
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -118,6 +119,29 @@ def test_a_used_directory_is_not_overwritten_and_says_how_to_continue(place, cap
     given = ["--model", place / "model", "--data", place / "pairs.jsonl", "--output", place / "run"]
     code, _, err = called(capsys, "train", *given)
     assert code == 2 and f"--resume {place / 'run'}" in err
+
+
+def test_a_finished_run_is_not_loaded_to_be_continued_and_the_process_group_is_left(place, capsys, tmp_path):
+    """NCCL warns at exit of a group that was not left; gloo stands in for it here, with one process."""
+    (place / "model").rename(place / "away")
+    before = (place / "run" / "model" / "model.safetensors").stat().st_mtime_ns
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        code, out, _ = called(capsys, "train", "--resume", place / "run")
+    finally:
+        (place / "away").rename(place / "model")
+    assert code == 0 and f"{place / 'run'} finished already, after " in out
+    assert f"--model {place / 'run' / 'model'}" in out
+    assert (place / "run" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert not dist.is_initialized()
+
+
+def test_the_model_of_a_run_that_did_not_finish_is_not_exported_but_the_remedy_told(place, capsys, tmp_path):
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "config.yaml").write_text((place / "run" / "config.yaml").read_text())
+    code, _, err = called(capsys, "export", tmp_path / "cut", "--to", tmp_path / "out")
+    assert code == 2 and f"finish it with: logratio train --resume {tmp_path / 'cut'}" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_eval_prints_json_alone(place, capsys):

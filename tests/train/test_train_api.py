@@ -1,6 +1,7 @@
 """`train` from Python: names, loaded models, data sets, iterables, listeners; and what every run leaves."""
 
 import json
+import shutil
 
 import pytest
 from datasets import Dataset
@@ -94,6 +95,18 @@ def test_a_loaded_model_is_trained_like_its_folder(model, pairs, tmp_path, finis
     assert run.evaluation["loss"]["mean"] == pytest.approx(same, rel=1e-5)
     with pytest.raises(LogratioError, match="pass tokenizer="):
         train(loaded, str(pairs), output=tmp_path / "other")
+
+
+def test_a_finished_run_gives_back_what_it_measured_and_without_its_model_it_makes_it_again(finished):
+    (run, _), events = finished, []
+    (run.directory / "report.html").unlink()
+    again = train("no/such-model", "no-data", resume=str(run.directory), on_event=events.append)
+    assert again == run and (run.directory / "report.html").is_file()
+    assert [event.kind for event in events] == ["note", "done"]
+    weights = (run.model / "model.safetensors").read_bytes()
+    shutil.rmtree(run.model)
+    assert train("-", "-", resume=str(run.directory)).evaluation == run.evaluation
+    assert (run.model / "model.safetensors").read_bytes() == weights
 
 
 def test_settings_are_checked_before_anything_loads(pairs, tmp_path):

@@ -57,11 +57,12 @@ def run(
         )
     else:
         resolved = resolve(_recipe_of(Path(str(resume))), {"output": resume})
-    from ..train import api  # after the recipe's checks, since it takes seconds to import
+    from ..train import api, distributed  # after the recipe's checks, since they take seconds to import
     from .progress import ProgressLines
 
     with ProgressLines() as progress:
         result = api.run(resolved, resume=resume, listeners=[progress])
+    distributed.stop()  # or the processes of a GPU run warn at their exit that they were never parted
     return 130 if result.status == "interrupted" else 0
 
 

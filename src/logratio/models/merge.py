@@ -74,6 +74,11 @@ def _model_folder(path: Path) -> Path:
     for folder in (path / "model", path):
         if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             return folder
+    if (path / "config.yaml").is_file():
+        raise RunError(
+            f"{path} holds a run that has not finished (model/ is missing); "
+            f"finish it with: logratio train --resume {path}"
+        )
     raise RunError(
         f"{path} holds no model: neither config.json nor adapter_config.json is there or in {path / 'model'}; "
         "give a finished run or a model folder."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -136,6 +137,8 @@ def run(
     with stop_requests() as stop:
         directory = _claim(path, continuing, world)
         try:
+            if continuing and (left := _left(directory)):
+                return _told_finished(left, directory, tell(listeners if world.rank == 0 else []))
             if continuing:
                 resolved = replace(resolve(path / "config.yaml"), explicit=frozenset({"train.lr"}))
             told = [*listeners, *trackers.listeners(resolved.config.trackers, path)] if world.rank == 0 else []
@@ -150,6 +153,28 @@ def run(
             raise
         finally:
             directory.close()
+
+
+def _left(directory: RunDirectory) -> Run | None:
+    """Return what a finished run left; None while its model is still to be made."""
+    path, measured = directory.path, directory.path / "evaluation.json"
+    if directory.manifest().get("status") != "finished" or not ((path / "model").is_dir() and measured.is_file()):
+        return None
+    evaluation = json.loads(measured.read_text(encoding="utf-8"))
+    evaluation.pop("before", None)
+    return Run(path, "finished", directory.steps_made(), evaluation)
+
+
+def _told_finished(run: Run, directory: RunDirectory, emit: Callable[..., None]) -> Run:
+    emit(
+        "note",
+        text=f"{run.directory} finished already, after {run.step} steps, so nothing is left to train; to go "
+        f"on from its weights, start a new run with --model {run.model}.",
+    )
+    if directory.writes:
+        write_report(run.directory)  # a kill between model and page leaves none
+    emit("done", status="finished", directory=str(run.directory), step=run.step, evaluation=run.evaluation)
+    return run
 
 
 def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,17 @@ class FileSource:
     def step(self, index: int) -> Step:
         """Return step `index`, with reference columns where there are any."""
         epoch, place = divmod(index, self.steps_per_epoch)
-        order = permutation(len(self.positions), self.seed, epoch)
+        order = _order(len(self.positions), self.seed, epoch)
         chosen = self.positions[order[place * self.batch_size : (place + 1) * self.batch_size]]
         return Step(index, read_groups(self.groups, chosen, self.reference))
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return `permutation`, kept from step to step: sorting a million rows takes longer than a small model's step."""
+    order = permutation(n, seed, epoch)
+    order.flags.writeable = False
+    return order
 
 
 def read_groups(groups: Sequence[Group], positions: Any, reference: Sequence[Floats] | None) -> list[Group]:
