@@ -32,8 +32,9 @@ CORE = (
 
 def rows_for(built, name):
     """What the world's judge says, as the objective's kind of data."""
-    kind = objectives.load(name).data
-    return built.ranked() if kind == "rankings" else built.judged(built.world.reward)
+    objective = objectives.load(name)
+    scored = objective.data == "rankings" or objective.needs(objective.settings()).margin
+    return built.ranked() if scored else built.judged(built.world.reward)
 
 
 @pytest.mark.parametrize("name", objectives.names())
