@@ -205,3 +205,12 @@ def test_learning_rate_and_its_source(recipe, parameters, lora, rate, source):
     got, said = learning_rate(resolved.config, resolved.explicit, parameters, lora)
     assert math.isclose(got, rate, rel_tol=1e-12)
     assert source in said
+
+
+def test_a_rule_across_an_objective_s_settings_is_told_in_its_own_words():
+    for given in ({"alpha": 0.3}, {"divergence": "alpha"}, {"alpha": 0.3, "divergence": "js"}):
+        with pytest.raises(ConfigError) as caught:
+            resolve({"model": "m", "data": "d", "objective": {"name": "dpo", **given}})
+        said = str(caught.value)
+        assert said.startswith(f"`objective`: alpha is {given.get('alpha')} with divergence"), said
+        assert "leave alpha out" in said

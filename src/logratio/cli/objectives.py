@@ -32,6 +32,8 @@ def _facts(objective: Objective) -> dict[str, str]:
     asked: list[str] = [objective.data]
     asked += ["a reference"] if needs.reference else []
     asked += ["responses borrowed from other prompts"] if needs.mismatched else []
+    asked += ["ties too"] if needs.ties else []
+    asked += ["margins or scores"] if needs.margin else []
     asked += [f"{extra} of the distribution" for extra in needs.extras]
     settings = [f"{key.path} = {key.default} ({key.rule})" for key in keys(objective.settings, "objective.").values()]
     suggested = [f"{path} = {shown(value)}" for path, value in objective.suggests.items()]

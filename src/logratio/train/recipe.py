@@ -247,6 +247,8 @@ def _violations(record: type[BaseModel], values: Any, valid: Mapping[str, Key], 
 def _sentence(detail: ErrorDetails, valid: Mapping[str, Key], prefix: str) -> str:
     """Return value, rule, reason and remedy of one validation error."""
     table = {**valid, **_PARTS}
+    if detail["type"] == "value_error" and prefix and not detail["loc"]:  # a rule across settings is its own sentence
+        return f"`{prefix.rstrip('.')}`: {detail['ctx']['error']}"
     path = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))
     if detail["type"] == "extra_forbidden":
         return _unknown(path, detail["input"], table)
