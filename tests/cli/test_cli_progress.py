@@ -5,8 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from logratio import objectives
 from logratio.cli.progress import EVERY, ProgressLines
+from logratio.evaluate.measure import measured_names
 from logratio.train.events import Event
+from worlds import random_groups
 
 ROW = {"loss": 0.6543, "accuracy": 0.75, "margin": 1.2e-5, "lr": 1e-6, "tokens_per_s": 12345.6, "grad_norm": 1.0}
 
@@ -47,6 +50,30 @@ def test_a_line_holds_time_left_metrics_rate_and_memory(plain):
     last = out.getvalue().splitlines()[-1]
     assert last.startswith("step 3/100: 50:07 left · loss 0.654 · 31.0 s/step · 12,346 tok/s · ")  # 97 · 31 s = 50:07
     assert last.endswith(" GB · accuracy 0.750 · margin 1.2e-5 · lr 1.0e-6")
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_of_every_objective_something_is_shown_that_says_more_than_its_loss(plain, name):
+    _, out, told = plain
+    objective = objectives.load(name)
+    labels = objective.data == "labels"
+    shape = {"k": 1 if labels else 2, "labels": labels, "mismatched": name == "kto"}
+    (group,) = random_groups(1, **shape, scores=objective.data == "rankings")
+    names = measured_names(objective, objective.settings(), group)
+    row = {key: 0.25 for key in names if not key.startswith("loss")} | {"loss": 0.5, "lr": 1e-6, "tokens_per_s": 1.0}
+    told(Event("train", {"row": row, "step": 1, "steps": 1}))
+    told(Event("eval", {"row": {key: {"mean": 0.25} for key in names}, "step": 1, "steps": 1}))
+    trained, judged = out.getvalue().splitlines()
+    assert "loss 0.500" in trained and sum(f" {key} 0.250" in trained for key in names) >= 1
+    assert all(f" {key} 0.250" in judged for key in names if key.startswith("loss"))
+    if labels:
+        assert all(
+            f"logratio_{kind} 0.250" in line for line in (trained, judged) for kind in ("desirable", "undesirable")
+        )
+    if "likelihood_accuracy" in names:
+        assert all(
+            f"{kind}_accuracy 0.250" in line for line in (trained, judged) for kind in ("likelihood", "per_token")
+        )
 
 
 def test_evaluations_notes_and_the_opening_are_always_told(plain):

@@ -50,6 +50,7 @@ def test_an_objective_is_measured_as_if_the_data_set_were_one_step(name, options
         ("kto", {"k": 1, "labels": True, "mismatched": True}, {}),
         ("wpo", {}, {}),
         ("simpo", {}, {}),
+        ("rrhf", {"k": 3, "scores": True}, {}),
     ],
 )
 def test_the_names_of_measures_are_known_from_one_group_without_a_model(name, options, recipe):

@@ -7,6 +7,7 @@ from small_run import run, world
 from logratio.config import TrainConfig
 from logratio.train.distributed import World
 from logratio.train.memory import GIB, Estimate, bin_budget, estimate
+from logratio.train.units import count, size
 from worlds import tiny_llama
 
 ALONE = World(0, 1, "none", torch.device("cpu"))
@@ -66,4 +67,22 @@ def test_a_run_states_the_estimate_of_its_model(tmp_path):
 
     run(**world(tmp_path, n=16), output=tmp_path / "run", on_event=listen)
     line = next(line for line in said if line.startswith("memory:"))
-    assert "activations 0.01 GiB for bins of 4096 tokens" in line  # 4,096 · 2 · (16·16 + 3·24) · 4 B = 0.0100 GiB
+    assert "activations 10.2 MiB for bins of 4096 tokens" in line  # 4,096 · 2 · (16·16 + 3·24) · 4 B = 10.25 MiB
+    assert "weights 0" not in line and "moments 0" not in line  # a model of 6,000 weights
+
+
+@pytest.mark.parametrize(
+    ("n", "things", "bytes_"),
+    [
+        (0, "0", "0 B"),
+        (640, "640", "640 B"),
+        (999, "999", "999 B"),
+        (7_088, "7.09K", "6.92 KiB"),
+        (999_600, "1.00M", "976 KiB"),
+        (28_352, "28.4K", "27.7 KiB"),
+        (12_345_678, "12.3M", "11.8 MiB"),
+        (1_235_814_400, "1.24B", "1.15 GiB"),
+    ],
+)
+def test_counts_and_sizes_have_three_digits_and_a_unit(n, things, bytes_):
+    assert (count(n), size(n)) == (things, bytes_)

@@ -1,6 +1,8 @@
 """What a recipe says about the model is done to the model, whether it comes by name or in memory."""
 
 import json
+import os
+import signal
 
 import pytest
 import small_run
@@ -156,6 +158,50 @@ def test_part_of_the_evaluation_data_is_drawn_from_all_of_it_and_alike_for_every
         found.append([group.row for group in data.evaluation])
     assert found[0] == found[1] == sorted(found[0]) and len(set(found[0])) == 20
     assert found[0][0] < 50 and found[0][-1] >= 150
+
+
+def opened(data, **recipe):
+    """What a run says when it opens; it is stopped before its first step."""
+    lines = []
+
+    def listen(event):
+        lines.extend(event.data["lines"] if event.kind == "open" else [])
+        if event.kind == "train":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    small_run.run(data=data, on_event=listen, **recipe)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "said"),
+    [
+        (
+            [{"text": f" the film was {w} good"} for w in small_run.WORDS],
+            {},
+            "whole prompts are held out, and these rows have none",
+        ),
+        ([{"prompt": " the", "completion": f" {w}"} for w in small_run.WORDS], {}, "and these rows share one"),
+        (
+            [{"prompt": f" {p}", "completion": f" {w}"} for w in small_run.WORDS for p in ("a", "the")],
+            {"eval.max_groups": 3},
+            "each prompt has more groups than eval.max_groups 3",
+        ),
+    ],
+)
+def test_where_nothing_is_held_out_it_says_why_and_what_to_do(arguments, tmp_path, rows, changes, said):
+    lines = opened(rows, model=arguments["model"], objective="sft", output=tmp_path / "run", **changes)
+    (line,) = [line for line in lines if line.startswith("nothing is evaluated in the run")]
+    assert said in line and line.endswith("name rows to evaluate on with --eval-data")
+    assert any(line.startswith("steps: ") and line.endswith(" 0 held out") for line in lines)
+
+
+@pytest.mark.parametrize(("bins", "said"), [(4, True), (40, False)])
+def test_a_budget_below_every_group_is_said(arguments, tmp_path, bins, said):
+    lines = opened(small_run.pairs(24), model=arguments["model"], output=tmp_path / "run", **{"train.bin_tokens": bins})
+    told = [line for line in lines if line.startswith("bins: ")]
+    assert bool(told) == said and all("longer than train.bin_tokens 4, so each has a bin of its own" in t for t in told)
+    assert not any(line.startswith("nothing is evaluated") for line in lines)
 
 
 def test_data_without_margins_is_refused_by_an_objective_that_reads_them(arguments):

@@ -19,9 +19,16 @@ from ..train.events import Event
 EVERY = 30.0
 """Seconds between plain lines."""
 
-TRAIN = ("loss", "accuracy", "margin", "nll_per_token", "lr")
-EVAL = ("loss", "accuracy", "margin", "nll_per_token", "kl")
-"""Metrics worth a place on the line, where the objective has them."""
+OWN = (
+    "accuracy",
+    "likelihood_accuracy",
+    "per_token_accuracy",
+    "margin",
+    "logratio_desirable",
+    "logratio_undesirable",
+    "nll_per_token",
+)
+"""Metrics worth a place on the line, where the objective has them; each objective has some."""
 
 
 class ProgressLines:
@@ -74,7 +81,7 @@ class ProgressLines:
         if self._started is None:  # the first step also warms up, so the rate counts from its end
             self._started = now, step
         since, first = self._started
-        seen = [f"{name} {_number(row[name])}" for name in TRAIN if row.get(name) is not None]
+        seen = [f"{name} {_number(row[name])}" for name in ("loss", *OWN, "lr") if row.get(name) is not None]
         pace, left = [f"{row['tokens_per_s']:,.0f} tok/s", _memory()], []
         if step > first:
             rate = (step - first) / max(now - since, 1e-9)
@@ -102,7 +109,7 @@ class ProgressLines:
 def _measured(row: Mapping[str, Any]) -> str:
     """Return the evaluation's main measures with their intervals."""
     told = []
-    for name in EVAL:
+    for name in (*(name for name in row if name.startswith("loss")), *OWN, "kl"):
         value = row.get(name)
         if isinstance(value, Mapping) and value.get("mean") is not None:
             ends = f" [{_number(value['low'])}, {_number(value['high'])}]" if value.get("low") is not None else ""

@@ -14,6 +14,7 @@ from ..batch.group import Group
 from ..config import TrainConfig
 from ..errors import MemoryBudgetError
 from .distributed import World, local
+from .units import size
 
 GIB = 1 << 30
 _LEAST = 512
@@ -33,6 +34,7 @@ class Estimate:
         per_token: Activations kept for the backward pass, per packed token.
         free: What the device has left, with the weights in place.
         second: A second model that the run holds as its live reference, of the size of the first; 0 without one.
+        moving: The trained weights of a reference that moves; 0 without one.
     """
 
     weights: int
@@ -42,47 +44,52 @@ class Estimate:
     per_token: int
     free: int
     second: int = 0
+    moving: int = 0
 
     @property
     def ahead(self) -> int:
         """Bytes that a run takes beyond its weights, whatever the batch."""
-        return self.gathered + self.gradients + self.moments + self.second
+        return self.gathered + self.gradients + self.moments + self.second + self.moving
 
     def line(self, bin_tokens: int) -> str:
         """Return the estimate as one line."""
         weights, activations = self.weights + self.gathered, self.per_token * bin_tokens
-        second = f"second model {self.second / GIB:.2f} + " if self.second else ""
+        second = f"second model {size(self.second)} + " if self.second else ""
+        second += f"moving reference {size(self.moving)} + " if self.moving else ""
         return (
-            f"memory: weights {weights / GIB:.2f} + {second}gradients {self.gradients / GIB:.2f} + moments "
-            f"{self.moments / GIB:.2f} + activations {activations / GIB:.2f} GiB for bins of {bin_tokens} tokens "
-            f"(train.bin_tokens); {self.free / GIB:.1f} GiB free beside the weights"
+            f"memory: weights {size(weights)} + {second}gradients {size(self.gradients)} + moments "
+            f"{size(self.moments)} + activations {size(activations)} for bins of {bin_tokens} tokens "
+            f"(train.bin_tokens); {size(self.free)} free beside the weights"
         )
 
 
 def estimate(
-    model: nn.Module, config: TrainConfig, *, bf16: bool, world: World, second_model: bool = False
+    model: nn.Module, config: TrainConfig, *, bf16: bool, world: World, second_model: bool = False, moving: int = 0
 ) -> Estimate:
-    """Estimate a process's memory, its model being in place; `second_model`: another one is to stand beside it.
+    """Estimate a process's memory, its model being in place.
+
+    `second_model`: another one is to stand beside it; `moving`: bytes per trained weight that a moving reference takes.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
     """
     held = sum(local(p).numel() for p in model.parameters())
     trained = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
-    size = 2 if bf16 else 4
+    width = 2 if bf16 else 4
     masters = 4 * trained if bf16 and config.weights == "fp32" else 0
     moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
     hidden, layers, inner = _shape(model)
-    layer = (16 * hidden + 3 * inner) * size
-    per_token = layers * hidden * size + layer if config.checkpointing else layers * layer
+    layer = (16 * hidden + 3 * inner) * width
+    per_token = layers * hidden * width + layer if config.checkpointing else layers * layer
     return Estimate(
-        weights=held * size + masters if world.size == 1 else held * 4,  # FSDP2 keeps its shards in float32
-        gathered=size * sum(p.numel() for p in model.parameters()) if world.mode == "replicate" else 0,
+        weights=held * width + masters if world.size == 1 else held * 4,  # FSDP2 keeps its shards in float32
+        gathered=width * sum(p.numel() for p in model.parameters()) if world.mode == "replicate" else 0,
         gradients=4 * trained,
         moments=moments * trained,
         per_token=per_token,
         free=free_memory(world.device),
-        second=held * size if second_model else 0,
+        second=held * width if second_model else 0,
+        moving=moving * trained,
     )
 
 

@@ -16,6 +16,7 @@ from .keys import shown
 from .recipe import Resolved
 from .setup import DataSet
 from .source import FileSource
+from .units import count
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Opening:
         settings = ", ".join(f"{name} {shown(value)}" for name, value in self.resolved.settings.model_dump().items())
         return [
             *self.data.prepared.report.lines(),
-            f"model: {model.name}, {model.parameters / 1e6:.1f}M parameters, {model.trainable / 1e6:.1f}M trained; "
+            f"model: {model.name}, {count(model.parameters)} parameters, {count(model.trainable)} trained; "
             f"{'bf16 products, float32 weights and log-probs' if self.bf16 else 'float32'}",
+            *(self._about_scores() if model.head == "score" else []),
             *([f"dropout set to 0: {dropped}"] if dropped else []),
             f"prompts: {self.policy.path} path ({self.policy.reason})",
             f"objective: {self.config.objective['name']}{f' ({settings})' if settings else ''}",
@@ -75,15 +77,25 @@ class Opening:
             f"reference: {self.reference or 'not needed by this objective'}",
             f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
             f"{self.held_out:,} held out",
+            *_not_held_out(self.config, self.data, self.tokenizer),
             f"lr: {train.lr:g} ({self.lr_source}), {train.schedule}, warm-up {train.warmup:.0%} of the steps",
             self.memory,
+            *_long_groups(self.data, train.bin_tokens or 1),
             *([f"processes: {self.world.size}, {self.world.mode}"] if self.world.size > 1 else []),
+        ]
+
+    def _about_scores(self) -> list[str]:
+        return [
+            f"score head: {self.model.head_origin}; padding is {self.tokenizer.pad_token}, which ends no response",
+            "samples: none, since a reward model does not generate",
         ]
 
     def manifest(self, identity: str) -> dict[str, Any]:
         """Return the entries of `manifest.json`; `identity` is that of the reference's log-probs."""
         model, report = self.model, self.data.prepared.report
-        kind = {"kind": self.config.reference, "identity": identity, "description": self.reference}
+        kind: dict[str, Any] = {"kind": self.config.reference, "identity": identity, "description": self.reference}
+        if self.config.reference_sync.every is not None:
+            kind["sync"] = self.config.reference_sync.model_dump()
         return {
             "date": self.date,
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -109,6 +121,7 @@ class Opening:
                 "name": self.config.objective["name"],
                 "formula": self.resolved.objective.formula,
                 "source": self.resolved.objective.source,
+                "head": model.head,
                 "origin": self.resolved.objective.origin,
             },
             "lr_source": self.lr_source,
@@ -116,6 +129,28 @@ class Opening:
             "parallel": {"mode": self.world.mode, "processes": self.world.size},
             "rows": report.lines(),
         }
+
+
+def _not_held_out(config: RunConfig, data: DataSet, tokenizer: Any) -> list[str]:
+    """Say why nothing is held out where a share was to be."""
+    if len(data.held_out) or data.evaluation is not None or config.eval.holdout == 0:
+        return []
+    if (data.prepared.prompt_hash != data.prepared.prompt_hash[0]).any():
+        why = f"each prompt has more groups than eval.max_groups {config.eval.max_groups}, and none is divided"
+    else:
+        bare = data.groups[0].prompt.tolist() in ([], [tokenizer.bos_token_id])
+        why = f"whole prompts are held out, and these rows {'have none' if bare else 'share one'}"
+    return [f"nothing is evaluated in the run: {why}; name rows to evaluate on with --eval-data"]
+
+
+def _long_groups(data: DataSet, bin_tokens: int) -> list[str]:
+    """Say so where no group fits into a bin."""
+    if any(data.groups[int(i)].tokens <= bin_tokens for i in data.train):  # the first one does, as a rule
+        return []
+    return [
+        f"bins: every group is longer than train.bin_tokens {bin_tokens}, so each has a bin of its own; groups are not "
+        "divided"
+    ]
 
 
 def _versions() -> dict[str, str]:
