@@ -1,15 +1,18 @@
 """Terminal, JSON, Markdown and page of the laboratory."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from logratio import objectives
 from logratio.cli.app import main
 from logratio.errors import ConfigError
-from logratio.lab.docs import block, replace_block
+from logratio.lab.docs import table, tables
 from logratio.lab.table import fill
 from logratio.lab.text import brief, markdown
+
+ROOT = Path(__file__).parents[2]
 
 
 def called(capsys, *words):
@@ -44,13 +47,26 @@ def test_a_cell_leads_to_its_figures_and_its_command_on_the_page(tmp_path, capsy
     assert "logratio lab ipo --regime length" in page
 
 
-def test_markdown_stands_between_its_marks(tmp_path):
+def test_a_document_says_what_it_shows_and_is_filled_in(tmp_path, capsys):
     document = tmp_path / "page.md"
-    document.write_text("above\n<!-- lab -->\nold\n<!-- /lab -->\nbelow\n")
-    lab = fill(["dpo"], ["clean"], sizes=False)
-    replace_block(document, "lab", markdown(lab))
-    assert block(document, "lab") == markdown(lab) and "| dpo | 0= |" in markdown(lab)
+    document.write_text("above\n<!-- lab ipo --regime clean -->\nold\n<!-- /lab -->\nbelow\n")
+    code, _ = called(capsys, "lab", "--update", str(document))
+    ((words, table),) = tables(document)
+    assert code == 0 and words == "ipo --regime clean" and table == markdown(fill(["ipo"], ["clean"], sizes=False))
     assert document.read_text().startswith("above") and document.read_text().endswith("below\n")
+
+
+def test_a_document_without_marks_is_refused(tmp_path, capsys):
+    (tmp_path / "page.md").write_text("nothing\n")
+    code, said = called(capsys, "lab", "--update", str(tmp_path / "page.md"))
+    assert code == 2 and "has no <!-- lab" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/choosing.md"])
+def test_tables_in_documents_are_what_the_laboratory_finds(name):
+    found = tables(ROOT / name)
+    assert found and all(content == table(words) for words, content in found)
 
 
 def test_objectives_without_a_population_form_are_refused_by_name():

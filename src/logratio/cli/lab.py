@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from ..files import atomic_path
-from ..lab import text
+from ..lab import docs, text
 from ..lab.page import compose
 from ..lab.table import Lab, fill
 from ..report.render import render
@@ -25,8 +25,13 @@ def run(
     as_json: Annotated[bool, Parameter(name="--json", show_default=False, help="Print JSON alone.")] = False,
     markdown: Annotated[bool, Parameter(show_default=False, help="Print the table in Markdown alone.")] = False,
     page: Annotated[Path | None, Parameter(help="Write a page with plots to this file.")] = None,
+    update: Annotated[tuple[Path, ...], Parameter(help="Fill in the tables of this Markdown file, and end.")] = (),
 ) -> None:
     """Minimise objectives over all policies of small worlds, and say what that has to do with the truth."""
+    for document in update:
+        print(f"{document}: {docs.update(document)} tables")
+    if update:
+        return
     quiet = as_json or markdown
     err = Console(stderr=True, highlight=False)
     with err.status("") as status:

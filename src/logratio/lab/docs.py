@@ -1,34 +1,51 @@
-"""Tables in documents that are generated, never typed: what stands between two marks is replaced."""
+"""Tables in documents are generated, never typed: a document says what it shows, the laboratory fills it in."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from ..errors import RunError
 from ..files import atomic_path
+from .table import fill
+from .text import markdown
+
+MARKS = re.compile(r"(<!-- lab(?P<words>(?: [^>\n]*)?) -->\n)(?P<table>.*?)(<!-- /lab -->)", re.DOTALL)
+"""`<!-- lab OBJECTIVE … --regime NAME … -->`, what `logratio lab` prints for these words, `<!-- /lab -->`."""
 
 
-def replace_block(document: Path, name: str, text: str) -> None:
-    """Put `text` between `<!-- NAME -->` and `<!-- /NAME -->` of a Markdown file.
+def update(document: Path) -> int:
+    """Fill in every table of a Markdown file; return how many there are.
 
     Raises:
-        RunError: The file holds no such pair of marks.
+        RunError: It has none.
+        ConfigError: A mark names an objective or regime that does not exist.
     """
-    before, _, after = _parts(document, name)
+    text = document.read_text(encoding="utf-8")
+    updated, count = MARKS.subn(lambda match: f"{match[1]}\n{table(match['words'])}\n\n{match[4]}", text)
+    if not count:
+        raise RunError(f"{document} has no <!-- lab … --> and <!-- /lab --> to fill a table in between; add them.")
     with atomic_path(document) as temporary:
-        temporary.write_text(f"{before}\n{text}\n\n{after}", encoding="utf-8")
+        temporary.write_text(updated, encoding="utf-8")
+    return count
 
 
-def block(document: Path, name: str) -> str:
-    """Return what stands between the marks, without the blank lines around it."""
-    return _parts(document, name)[1].strip()
+def tables(document: Path) -> list[tuple[str, str]]:
+    """Return the words and the present content of every table of a document."""
+    found = MARKS.finditer(document.read_text(encoding="utf-8"))
+    return [(match["words"].strip(), match["table"].strip()) for match in found]
 
 
-def _parts(document: Path, name: str) -> tuple[str, str, str]:
-    """Return a document up to and with the first mark, between both, and from the second on."""
-    pattern = rf"(.*<!-- {re.escape(name)} -->\n)(.*)(<!-- /{re.escape(name)} -->.*)"
-    found = re.fullmatch(pattern, document.read_text(encoding="utf-8"), re.DOTALL)
-    if found is None:
-        raise RunError(f"{document} holds no block <!-- {name} --> … <!-- /{name} -->; add the two marks, one a line.")
-    return found[1], found[2], found[3]
+def table(words: str) -> str:
+    """Return the table for the words of a mark."""
+    names: list[str] = []
+    regimes: list[str] = []
+    into = names
+    for word in shlex.split(words):
+        if word == "--regime":
+            into = regimes
+        else:
+            into.append(word)
+            into = names
+    return markdown(fill(names, regimes, sizes=not regimes))

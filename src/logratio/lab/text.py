@@ -60,7 +60,7 @@ def markdown(lab: Lab) -> str:
     titles = header(lab)
     ruler = ["---", *["---:"] * (len(titles) - 1)]
     rows = [_row(cells) for cells in (titles, ruler, *lines(lab))]
-    return "\n".join([*rows, "", *(f"{line}<br>" for line in LEGEND[:-2]), *LEGEND[-2:-1]])
+    return "\n".join(rows)
 
 
 def _row(cells: Sequence[str]) -> str:
