@@ -39,7 +39,7 @@ VERBS = (
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN", "write a run's report.html again"),
-    Verb("objectives", "Understand", "", "list objectives: formula, needs, defaults, paper"),
+    Verb("objectives", "Understand", "[NAME …] [--markdown]", "list objectives: formula, needs, defaults, paper"),
     Verb(
         "lab", "Understand", "[OBJECTIVE …] [--regime NAME] [--page FILE]", "see what objectives converge to, exactly"
     ),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated
+
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -11,11 +15,17 @@ from ..objectives.custom import installed
 from ..train.keys import keys, shown
 
 
-def run() -> None:
+def run(
+    *names: Annotated[str, Parameter(help="Objectives; default: all.")],
+    markdown: Annotated[bool, Parameter(show_default=False, help="Print them as a Markdown page.")] = False,
+) -> None:
     """List the objectives: formula, data, needs, settings with their defaults, paper."""
+    wanted = {name: objectives.load(name) for name in names or (*objectives.names(), *installed())}
+    if markdown:
+        print(page(wanted))
+        return
     console = Console(highlight=False, markup=False)
-    for name in (*objectives.names(), *installed()):
-        objective = objectives.load(name)
+    for name, objective in wanted.items():
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
@@ -25,6 +35,23 @@ def run() -> None:
         console.print(table)
         console.print()
     console.print("Choose one with `objective: NAME` in a recipe or --objective NAME; your own is PATH.py:FUNCTION.")
+
+
+def page(wanted: Mapping[str, Objective]) -> str:
+    """Return objectives as a Markdown page, each with its formula and facts."""
+    parts = [_INTRODUCTION]
+    for name, objective in wanted.items():
+        facts = [f"- **{title}:** {text.replace(chr(10), '; ')}" for title, text in _facts(objective).items()]
+        parts += [f"## {name}", f"{objective.summary[:1].upper()}{objective.summary[1:]}.", "\n".join(facts)]
+    return "\n\n".join(parts)
+
+
+_INTRODUCTION = """\
+# Objectives
+
+Written by `logratio objectives --markdown`, not by hand. a is the log-ratio log π(y|x)/π_ref(y|x), S the log-prob log π(y|x),
+both summed over a response's scored tokens with its end-of-turn token; m = S/|y|; ⁺ is the chosen response, ⁻ the
+rejected one. [choosing.md](choosing.md) says what each is good for."""
 
 
 def _facts(objective: Objective) -> dict[str, str]:
@@ -42,6 +69,6 @@ def _facts(objective: Objective) -> dict[str, str]:
         "needs": ", ".join(asked),
         "scope": "each item by itself" if objective.scope == "item" else "the whole step over all processes",
         "settings": "\n".join(settings) or "none",
-        "suggests": ", ".join(suggested) or "the general defaults",
+        "suggests": f"{', '.join(suggested)} ({objective.suggested_by})" if suggested else "the general defaults",
         "source": objective.source,
     }
