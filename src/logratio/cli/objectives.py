@@ -49,9 +49,9 @@ def page(wanted: Mapping[str, Objective]) -> str:
 _INTRODUCTION = """\
 # Objectives
 
-Written by `logratio objectives --markdown`, not by hand. a is the log-ratio log π(y|x)/π_ref(y|x), S the log-prob log π(y|x),
-both summed over a response's scored tokens with its end-of-turn token; m = S/|y|; ⁺ is the chosen response, ⁻ the
-rejected one. [choosing.md](choosing.md) says what each is good for."""
+Written by `logratio objectives --markdown`, not by hand. a is the log-ratio log π(y|x)/π_ref(y|x), S the log-prob
+log π(y|x), both summed over a response's scored tokens with its end-of-turn token; m = S/|y|; ⁺ is the chosen response,
+⁻ the rejected one. [choosing.md](choosing.md) says what each is good for."""
 
 
 def _facts(objective: Objective) -> dict[str, str]:
