@@ -110,6 +110,15 @@ class LoraConfig(Leaf):
     dropout: float = Field(0.0, ge=0, le=0, description="0 only: a shared prompt assumes a deterministic forward")
 
 
+class SyncConfig(Leaf):
+    """A reference that follows the policy: TR-DPO, Gorbatovski et al. 2024 (arXiv:2404.09656)."""
+
+    every: PositiveInt | None = Field(
+        None, description="steps after which the reference moves to the policy, as 512; default: it never does"
+    )
+    alpha: float = Field(1.0, gt=0, le=1, description="the policy's share in it then: 1 replaces it, 0.6 mixes")
+
+
 class EveryConfig(Leaf):
     """Intervals, as shares of the run."""
 
@@ -133,6 +142,7 @@ class RunConfig(Leaf):
         {"name": "dpo"}, description="name and settings; `logratio objectives` lists them"
     )
     reference: str = Field("start", description="start: the model as loaded; base: LoRA's base weights; or a path")
+    reference_sync: SyncConfig = SyncConfig()
     eval: EvalConfig = EvalConfig()
     rows: RowsConfig = RowsConfig()
     tokens: TokensConfig = TokensConfig()

@@ -23,6 +23,7 @@ FIRST = ("model", "data", "eval.data", "objective", "reference", "lora", "output
 _PANELS = {
     "objective": "Objective",
     "train": "Training",
+    "reference_sync": "A reference that moves",
     "lora": "Adapter",
     "tokens": "Tokens",
     "template": "Chat template",
