@@ -48,6 +48,12 @@ def test_without_ties_both_are_dpo():
     close(MODELS["dpo_d"](margins(H), NONE, nu=1e-12), plain, rtol=0, atol=3e-9)
 
 
+def test_on_data_without_ties_a_model_that_expects_them_asks_for_wider_margins():
+    """ν = 1: n = (1 + e^{−u/2})², twice DPO's loss at β/2. α: DPO's loss at u − α."""
+    close(MODELS["dpo_d"](margins(H), NONE), 2 * dpo(margins(H), beta=0.1), rtol=0, atol=1e-12)
+    close(MODELS["dpo_rk"](margins(H), NONE, alpha=0.7), dpo(margins(H - 0.7 / 0.2), beta=0.2), rtol=0, atol=1e-12)
+
+
 def test_the_closed_forms_are_those_that_are_written():
     u, alpha, nu = 0.2 * H, 0.7, 0.4
     win, lose = torch.sigmoid(u - alpha), torch.sigmoid(-u - alpha)

@@ -32,7 +32,8 @@ def dpo_d(pairs: views.PairLogps, tie: Tensor, *, beta: float, nu: float) -> Ten
         P(y⁺) = 1/n,   P(y⁻) = e^{−u}/n,   P(tie) = 2ν·e^{−u/2}/n
 
     Davidson 1970, in DPO: Chen et al. 2024 (arXiv:2409.17431). P(tie)² = 4ν²·P(y⁺)·P(y⁻), and P(y⁺)/P(y⁻) = e^u as in
-    Bradley–Terry, so the odds of the two stay calibrated. ν → 0 is DPO. "Both bad" counts as a tie.
+    Bradley–Terry, so the odds of the two stay calibrated where ties occur as often as ν says. ν → 0 is DPO; on data
+    without ties ν = 1 is twice DPO's loss at β/2, which doubles margins. "Both bad" counts as a tie.
 
     Args:
         pairs: log-probabilities at E edges, float32 [E], nats, summed over response tokens.

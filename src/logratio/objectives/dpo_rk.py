@@ -34,7 +34,8 @@ def dpo_rk(pairs: views.PairLogps, tie: Tensor, *, beta: float, alpha: float) ->
         P(tie) = 1 − P(y⁺) − P(y⁻) = σ(α − u)·σ(α + u)·(1 − e^{−2α})
 
     Rao & Kupper 1967, in DPO: Chen et al. 2024 (arXiv:2409.17431). α = log 3 makes a tie as likely as not between
-    equals; α → 0 is DPO. A tie draws u to 0. "Both bad" counts as a tie: it says that neither is better.
+    equals; α → 0 is DPO, and on data without ties α is an offset as `odpo` has. A tie draws u to 0. "Both bad" counts
+    as a tie: it says that neither is better.
 
     Args:
         pairs: log-probabilities at E edges, float32 [E], nats, summed over response tokens.
