@@ -80,7 +80,26 @@ def test_front_matter_names_a_hub_base_but_no_folder():
 def test_an_adapters_card_names_the_base_by_content_and_says_how_to_merge():
     text = text_of(provenance=LOCAL)
     assert front_matter(text)["library_name"] == "peft"
-    assert "`/models/base` (hash of its weights `c0ffee`)" in text and "`--merge`" in text
+    assert "`base` (hash of its weights `c0ffee`)" in text and "`--merge`" in text
+
+
+def test_no_path_of_this_machine_is_in_the_card():
+    """Of a folder its name and hash are told, of one in the hub's cache the hub's name and revision."""
+    reference = {"description": "/models/base with the fresh adapter off", "identity": "1de4"}
+    manifest = {**MANIFEST, "model": {"name": "/models/base", "base": "/models/base"}, "reference": reference}
+    config = {**CONFIG, "data": [{"path": "/data/pairs.jsonl"}, {"path": "org/set:train"}], "reference": "start"}
+    text = text_of(provenance=LOCAL, manifest=manifest, config=config)
+    assert "- Reference: base with the fresh adapter off" in text and "- Data: pairs.jsonl, org/set:train" in text
+    cached = "/home/me/.cache/huggingface/hub/models--org--base-1b/snapshots/abc123"
+    told = {**reference, "description": f"{cached} as loaded, before the first step"}
+    manifest = {**manifest, "model": {"name": cached, "base": cached}, "reference": told}
+    hub = {**LOCAL, "base": {"name": cached, "revision": None, "fingerprint": "c0ffee"}}
+    from_cache = text_of(provenance=hub, manifest=manifest)
+    assert "`org/base-1b` at revision `abc123`" in from_cache and "# base-1b, dpo" in from_cache
+    assert "- Reference: org/base-1b as loaded" in from_cache
+    assert front_matter(from_cache)["base_model"] == "org/base-1b"
+    for card_text in (text, from_cache):
+        assert not {start for start in ("/models/", "/data/", "/home") if start in card_text}
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "a | b\n\n# heading", "[x](javascript:y) `z` *w*"])

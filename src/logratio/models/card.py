@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from ..files import atomic_path
 from .save import PROVENANCE
 
 Json = Mapping[str, Any]
+
+_SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([^/]+)$")
+"""Where the hub's cache keeps a model."""
 
 
 def write_card(run: Path, folder: Path | None = None) -> Path:
@@ -44,12 +48,12 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         evaluation: Metric → {mean, low, high, n}; a null mean was not measured.
         provenance: `provenance.json` of the saved weights.
     """
-    objective, base = manifest["objective"], provenance["base"]
+    objective, base = manifest["objective"], _known_elsewhere(provenance["base"])
     adapter = provenance["kind"] == "adapter"
     front = {
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
-        **({} if Path(base["name"]).is_absolute() else {"base_model": base["name"]}),
+        **({"base_model": base["name"]} if base["hub"] else {}),
         "tags": ["logratio", objective["name"]],
     }
     settings = {key: value for key, value in config["objective"].items() if key != "name"}
@@ -68,7 +72,7 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
                 "Loss": objective["formula"],
                 "Source": objective["source"],
                 "Settings": ", ".join(f"{key} = {value}" for key, value in settings.items()),
-                "Reference": (manifest.get("reference") or {}).get("description") or "none",
+                "Reference": _reference(manifest, config),
                 "Reference's identity": (manifest.get("reference") or {}).get("identity"),
                 "Learning rate": f"{config['train']['lr']} ({manifest['lr_source']})",
                 "Weights": manifest.get("weights"),
@@ -98,8 +102,30 @@ def _opening(manifest: Json, base: Json, adapter: bool) -> str:
     )
 
 
+def _known_elsewhere(base: Json) -> dict[str, Any]:
+    """Return a base by hub name and revision, also where it lies in the hub's cache; any other folder by its name."""
+    path = Path(base["name"])
+    if not path.is_absolute():
+        return {**base, "hub": True}
+    if cached := _SNAPSHOT.search(path.as_posix()):
+        return {**base, "name": cached[1].replace("--", "/"), "revision": cached[2], "hub": True}
+    return {**base, "name": path.name, "hub": False}
+
+
+def _reference(manifest: Json, config: Json) -> str:
+    """Return what the reference is, without paths of the machine where it was trained."""
+    text = str((manifest.get("reference") or {}).get("description") or "none")
+    model = manifest.get("model", {})
+    for name in filter(None, (model.get("name"), model.get("base"), config.get("reference"))):
+        text = text.replace(name, _known_elsewhere({"name": name})["name"])
+    return text
+
+
 def _part(part: Any) -> str:
-    return str(part["path"]) + (f" × {part['weight']:g}" if part.get("weight", 1) != 1 else "")
+    path = Path(part["path"])
+    return (path.name if path.is_absolute() else str(part["path"])) + (
+        f" × {part['weight']:g}" if part.get("weight", 1) != 1 else ""
+    )
 
 
 def _facts(values: Mapping[str, Any]) -> str:
