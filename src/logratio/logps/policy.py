@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -106,13 +107,18 @@ class Policy(nn.Module):
     def outputs(self, batch: PackedBatch, needs: Needs) -> Outputs | Tensor:
         """Return, without gradient, what `forward` of another policy on the same path takes as `against`.
 
-        Hidden states with the head, or on the plain path log-probs of the whole vocabulary, [R, V].
+        Hidden states with the head, or on the plain path log-probs of the whole vocabulary, [R, V]. A head that is
+        trained is copied, since by the time it is used the weights may be another distribution's.
         """
         with torch.no_grad():
             batch = batch.to(next(self.model.parameters()).device)
             if self._path == "plain":
                 return table(self.model, batch, needs)[0]
-            return self._encoded(batch, needs)[0]
+            own = self._encoded(batch, needs)[0]
+            head_layer = anatomy.unwrapped(self.model).get_output_embeddings()
+            if not any(weight.requires_grad for weight in head_layer.parameters()):
+                return own
+            return replace(own, W_VD=own.W_VD.clone(), bias_V=None if own.bias_V is None else own.bias_V.clone())
 
     def _encoded(self, batch: PackedBatch, needs: Needs) -> tuple[Outputs, Tensor | None]:
         """Return the shared path's hidden states with the head, and a mixture-of-experts model's loss."""

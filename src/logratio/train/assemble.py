@@ -13,6 +13,7 @@ import torch
 from ..batch.group import Group, Ints
 from ..config import RunConfig
 from ..errors import ConfigError
+from ..files import content_hash
 from ..logps.policy import Policy
 from ..logps.reference import ReferenceValues
 from ..models.load import Loaded
@@ -21,6 +22,7 @@ from .distributed import World, wrap
 from .gradient import Learner
 from .loop import Fit
 from .memory import bin_budget, estimate
+from .moving import MovingReference, weight_bytes
 from .opening import Opening
 from .optim import Optimizer
 from .recipe import Resolved, learning_rate, to_yaml
@@ -29,6 +31,7 @@ from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
 from .signals import Interrupted, StopRequest
 from .source import FileSource, read_groups
+from .sync import described
 from .validate import Prompts, Validation
 
 
@@ -76,22 +79,42 @@ def assemble(
     passing = ReferencePass(
         config, opening.model, opening.policy, world, opening.bf16, on_block, lambda text: emit("warning", text=text)
     )
-    identity = passing.cache.identity if learner.needs.reference else ""
+    learner = _with_reference(learner, optimizer, opening, passing.warn)
+    identity = _identity(passing) if learner.needs.reference else ""
     _compare_start(directory, data, resolved.objective.origin, passing.warn)
     directory.manifest(**opening.manifest(identity), status="running", error=None)
-    values = passing.values(data.groups) if learner.needs.reference else None
+    values = passing.values(data.groups) if learner.reads_cache else None
     # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
-    if learner.needs.divergence:
-        live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)
-        learner = replace(learner, live=live)
     validation = _validation(
         learner, data, passing, values, opening.tokenizer, directory, reachable=apart and world.size == 1
     )
     source = replace(source, reference=values)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {})
     return Assembled(fit, opening.model, opening.tokenizer)
+
+
+def _with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:
+    """Give the learner a reference that moves, or a standing one for every bin, where the run needs either."""
+    config = opening.config
+    if (every := config.reference_sync.every) is not None:
+        if every >= opening.steps:
+            warn(
+                f"reference_sync.every is {every} and the run has {opening.steps} steps, so the reference never moves."
+            )
+        moving = MovingReference(opening.policy, optimizer, config.reference_sync, opening.world)
+        return replace(learner, moving=moving, live=moving.live)
+    if learner.needs.divergence:
+        live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)
+        return replace(learner, live=live)
+    return learner
+
+
+def _identity(passing: ReferencePass) -> str:
+    """Return what a checkpoint must agree in with the run that goes on from it: the reference, and how it moves."""
+    start, sync = passing.cache.identity, passing.config.reference_sync
+    return start if sync.every is None else content_hash({"start": start, **sync.model_dump()})
 
 
 def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs) -> tuple[Opening, Optimizer]:
@@ -103,7 +126,7 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
         tokenizer = tokenizer_of(resolved.config, inputs)
         data = data_set(resolved, tokenizer, inputs, date)
     model = policy_of(resolved, world, tokenizer, inputs)
-    described = describe_reference(resolved.config, model)
+    reference = describe_reference(resolved.config, model) + described(resolved.config.reference_sync)
     if resolved.objective.needs(resolved.settings).divergence:
         require_at_hand(resolved.config, model, world, given=inputs.model is not None)
     bf16 = uses_bf16(resolved.config, world)
@@ -119,7 +142,7 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
         model=model,
         policy=policy,
         data=data,
-        reference=described if resolved.objective.needs(resolved.settings).reference else None,
+        reference=reference if resolved.objective.needs(resolved.settings).reference else None,
         lr_source=lr_source,
         memory=memory,
         bf16=bf16,
@@ -190,8 +213,10 @@ def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> 
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
     switched = model.adapter != "none" and resolved.config.reference in ("start", "base")
-    second = resolved.objective.needs(resolved.settings).divergence and not switched
-    needed = estimate(model.model, train, bf16=bf16, world=world, second_model=second)
+    sync, in_bins = resolved.config.reference_sync, resolved.objective.needs(resolved.settings).divergence
+    second = in_bins and not switched and sync.every is None
+    moving = weight_bytes(sync, 2 if bf16 and world.size == 1 else 4, in_bins=in_bins)
+    needed = estimate(model.model, train, bf16=bf16, world=world, second_model=second, moving=moving)
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
     return resolved.config.model_copy(update={"train": settled}), needed.line(bins), lr_source
@@ -210,7 +235,7 @@ def _validation(
     """Gather the held-out groups with their reference log-probs, and the fixed prompts to sample."""
     config = passing.config
     if data.evaluation is not None:
-        values = passing.values(data.evaluation) if learner.needs.reference else None
+        values = passing.values(data.evaluation) if learner.reads_cache else None
         held = read_groups(data.evaluation, range(len(data.evaluation)), values)
     else:
         held = read_groups(data.groups, data.held_out, train_values)
@@ -218,6 +243,8 @@ def _validation(
 
     def live() -> AbstractContextManager[Policy]:
         return live_reference(config, passing.model, passing.policy, bf16=passing.bf16)
+        if learner.moving is not None:
+            return learner.moving.live()
 
     fixed = Prompts(
         prompts=shown,
@@ -225,7 +252,7 @@ def _validation(
         stop_ids=stop_tokens(passing.model.model, tokenizer),
         max_new_tokens=config.eval.max_new_tokens,
         seed=config.train.seed,
-        live=live if learner.needs.reference and reachable else None,
+        live=live if learner.needs.reference and (reachable or learner.moving is not None) else None,
     )
     return Validation(learner, held, data.choosing, fixed, lambda row: directory.append("samples.jsonl", row))
 

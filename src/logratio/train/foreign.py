@@ -19,6 +19,8 @@ RENAMED: Mapping[str, str] = {
     "run_name": "output",
     "ref_model": "reference",
     "ref_model_name_or_path": "reference",
+    "ref_model_sync_steps": "reference_sync.every",
+    "ref_model_mixup_alpha": "reference_sync.alpha",
     "val_size": "eval.holdout",
     "val_set_size": "eval.holdout",
     # tokens
@@ -110,8 +112,7 @@ EXPLAINED: Mapping[str, str] = {
     "f_divergence_type": "the divergence is reverse KL, as in the DPO paper",
     "precompute_ref_log_probs": f"{_CACHED}; leave it out",
     "precompute_ref_batch_size": f"{_CACHED}; leave it out",
-    "sync_ref_model": "the reference stays fixed during a run",
-    "ref_model_sync_steps": "the reference stays fixed during a run",
+    "sync_ref_model": "reference_sync.every says after how many steps the reference moves; without it, never",
     "ref_adapter_name": f"a loaded adapter is itself the reference; otherwise {_REFERENCE}",
     "model_adapter_name": "give the adapter's directory as `model`",
     "adapter_name_or_path": "give the adapter's directory as `model`",

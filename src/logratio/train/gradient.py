@@ -20,6 +20,7 @@ from ..logps.policy import Policy
 from ..logps.whole import join, slots
 from ..objectives.base import Objective, Settings
 from .distributed import World, sync_gradients
+from .moving import MovingReference
 from .source import Step
 
 Live = Callable[[], AbstractContextManager[Policy]]
@@ -70,6 +71,7 @@ class Learner:
         live: The reference; given where the objective reads the divergence from it.
         state: Running values of the objective, float64 scalars on the CPU, the same on all ranks; made anew where none
             are given, and changed in place, once a step.
+        moving: The reference, where it follows the policy; then no log-probs of it are kept, and `live` is its own.
     """
 
     policy: Policy
@@ -80,6 +82,7 @@ class Learner:
     scope: str
     live: Live | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
+    moving: MovingReference | None = None
 
     def __post_init__(self) -> None:
         self.set_state({**self.objective.state(self.settings), **self.state})
@@ -97,6 +100,12 @@ class Learner:
         values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values))
         self.set_state(dict(zip(self.state, values, strict=True)))
 
+    def with_reference(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """Return groups with the log-probs of a moving reference as it is now; of one that stands, they have them."""
+        if self.moving is None or not groups:
+            return groups
+        return self.moving.attach(groups, bin_tokens=self.bin_tokens)
+
     def forward(self, batch: PackedBatch) -> Logps:
         """Return a bin's floats, the divergence from the reference among them where it is needed."""
         if not (self.needs.divergence and batch.responses):
@@ -107,6 +116,11 @@ class Learner:
             against = reference.outputs(batch, self.needs)
         logps: Logps = self.policy(batch, self.needs, against)
         return logps
+
+    @property
+    def reads_cache(self) -> bool:
+        """Whether the reference's log-probs are computed once and kept."""
+        return self.needs.reference and self.moving is None
 
     @property
     def needs(self) -> Needs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from .checkpoint import Progress, keep_last, name_of, save
 from .distributed import local, reshard
 from .gradient import Learner, metric_names, step_gradient
 from .memory import within_memory
+from .moving import PREFIX
 from .optim import Optimizer
 from .rundir import RunDirectory
 from .schedule import rate
@@ -58,8 +59,10 @@ class Fit:
     best: dict[str, Any]
 
     def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        """Put back the weights, moments and running values of a checkpoint."""
-        self.optimizer.load(tensors)
+        """Put back the weights, moments, running values and moving reference of a checkpoint."""
+        self.optimizer.load({name: value for name, value in tensors.items() if not name.startswith(PREFIX)})
+        if self.learner.moving is not None:
+            self.learner.moving.load(tensors)
         self.learner.set_state(progress.state)
         reshard(self.learner.policy)
 
@@ -95,7 +98,10 @@ def due(done: int, steps: int, share: float) -> bool:
 def _train_step(job: Fit, index: int, began: float) -> dict[str, Any]:
     started = time.monotonic()
     step = job.source.step(index)
+    if job.learner.moving is not None:
+        job.learner.moving.follow(index)
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
+        step = replace(step, groups=job.learner.with_reference(step.groups))
         totals = step_gradient(job.learner, step)
     norm = job.optimizer.clip(job.config.train.clip)
     if not math.isfinite(norm):
@@ -154,6 +160,8 @@ def _record(job: Fit, kind: Literal["train", "eval"], row: Mapping[str, Any]) ->
 def checkpoint(job: Fit, done: int) -> None:
     """Save weights, moments and place; every rank gathers, rank 0 writes. The best one so far is not removed."""
     tensors = job.optimizer.state()
+    if job.learner.moving is not None:
+        tensors |= job.learner.moving.state()
     if job.learner.world.rank == 0:
         state = {name: value.item() for name, value in job.learner.state.items()}
         progress = Progress(done, job.reference, job.run.offsets(), dict(job.best), state)

@@ -103,7 +103,7 @@ class Optimizer:
         Returns:
             (sampled elements whose weight did not change though their gradient is not 0, those with such a gradient).
         """
-        watched = [_watch(slot, self._kept(slot)) for slot in self.slots]
+        watched = [_watch(slot, self.kept(slot)) for slot in self.slots]
         for group in (group for inner in self._inner for group in inner.param_groups):
             group["lr"] = lr
         if self.stochastic:
@@ -117,7 +117,7 @@ class Optimizer:
                     slot.weight.data.copy_(slot.master.data)
         counted = []
         for slot, (before, moved) in zip(self.slots, watched, strict=True):
-            same = _sampled(self._kept(slot)) == before
+            same = _sampled(self.kept(slot)) == before
             counted.append(torch.stack(((same & moved).sum(), moved.sum())))
             slot.clear()
         lost, watched_in_all = torch.stack(counted).sum(0).double().cpu()  # once, since a GPU is waited for
@@ -135,13 +135,13 @@ class Optimizer:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the trained weights by name, full, on the CPU, in the precision that persists."""
-        return {slot.name: whole(self._kept(slot).detach()).cpu() for slot in self.slots}
+        return {slot.name: whole(self.kept(slot).detach()).cpu() for slot in self.slots}
 
     def state(self) -> dict[str, Tensor]:
         """Return weights and moments as full tensors on the CPU, by `weight/NAME` and `KEY/NAME`."""
         out: dict[str, Tensor] = {}
         for slot in self.slots:
-            kept = self._kept(slot)
+            kept = self.kept(slot)
             out[f"weight/{slot.name}"] = whole(kept.detach()).cpu().contiguous()
             for key, value in self._moments(slot).items():
                 out[f"{key}/{slot.name}"] = whole(torch.as_tensor(value)).cpu().contiguous()
@@ -150,7 +150,7 @@ class Optimizer:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned, on any number of ranks."""
         for slot in self.slots:
-            kept = self._kept(slot)
+            kept = self.kept(slot)
             kept.data.copy_(part_of(state[f"weight/{slot.name}"], kept.data))
             if kept is not slot.weight:
                 slot.weight.data.copy_(kept.data)
@@ -164,8 +164,8 @@ class Optimizer:
                 else:
                     moments[key] = part_of(value, like) if value.shape == like.shape else value.to(like.device)
 
-    def _kept(self, slot: Slot) -> nn.Parameter:
-        """Return the tensor that persists between steps: a checkpoint holds it."""
+    def kept(self, slot: Slot) -> nn.Parameter:
+        """Return the tensor that persists between steps, in the precision of the update: a checkpoint holds it."""
         return slot.weight if self.stochastic else slot.master
 
     def _moments(self, slot: Slot) -> dict[str, Any]:

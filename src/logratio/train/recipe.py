@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from ..objectives.base import Objective, Settings
 from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
+from .sync import require_movable
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
@@ -86,7 +87,9 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
         raise ConfigError("\n".join(problems))
     settings = objective.settings.model_validate(given)
     document["objective"] |= settings.model_dump()
-    return Resolved(RunConfig.model_validate(document), objective, settings, frozenset(flat))
+    config = RunConfig.model_validate(document)
+    require_movable(config, objective.needs(settings))
+    return Resolved(config, objective, settings, frozenset(flat))
 
 
 def read(path: Path) -> dict[str, Any]:

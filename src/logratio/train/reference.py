@@ -78,7 +78,7 @@ def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bo
             f"objective {name} reads the reference's whole distribution at each token, which is at hand on one process "
             f"only, and there are {world.size}; start one process, or choose an objective that reads log-probs alone."
         )
-    if given and model.adapter == "none" and config.reference == "start":
+    if given and model.adapter == "none" and config.reference == "start" and config.reference_sync.every is None:
         raise ConfigError(
             f"objective {name} reads the reference's whole distribution at each token, and a model given as an object "
             "cannot be read again as its own reference; give the model by name or with an adapter, or set "

@@ -46,7 +46,8 @@ class Validation:
 
     Attributes:
         learner: Policy and objective.
-        groups: Held-out groups, with reference log-probs where the objective reads them.
+        groups: Held-out groups, with reference log-probs where the objective reads them; a moving reference's are
+            made at each evaluation.
         select: Positions in `groups` on which a best checkpoint is chosen; None without that wish.
         fixed: Prompts to sample from.
         keep_sample: Takes a row for `samples.jsonl`.
@@ -83,6 +84,7 @@ class Validation:
         if not groups:
             return {}
         learner = self.learner
+        groups = list(learner.with_reference(groups))
         logps = whole(learner.forward, groups, bin_tokens=learner.bin_tokens)
         values = np.split(logps.policy_R.numpy(), np.cumsum([group.scored for group in groups])[:-1])
         require_finite(groups, values, f"evaluation after {done} steps: policy")

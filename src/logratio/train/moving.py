@@ -1,0 +1,126 @@
+"""A reference that follows the policy (TR-DPO): a second set of the trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch.group import Group
+from ..batch.packed import pack
+from ..batch.plan import plan
+from ..config import SyncConfig
+from ..logps.policy import Policy
+from ..logps.reference import PLAIN, require_finite
+from ..logps.whole import slots
+from .distributed import World, local, part_of, reshard, whole
+from .optim import Optimizer
+
+PREFIX = "reference/"
+"""How the names of its weights begin in a checkpoint."""
+
+
+class MovingReference:
+    """The reference's own values of the trained weights; the frozen ones it shares with the policy.
+
+        π_ref ← α·π_θ + (1 − α)·π_ref, weight by weight, after every τ steps
+
+    Gorbatovski et al. 2024 (arXiv:2404.09656); suggested there: τ 512 with α 1, or α 0.6, and DPO's β 0.05. Under LoRA
+    the weights are A and B, so that below α = 1 what is averaged is these and not their product.
+
+    It begins as the policy does. To be asked, its values are put into the policy's model and taken out again, so that
+    it works in every layout of weights: adapters, bfloat16 copies, shards. With α = 1 they are kept in what the model
+    computes in; otherwise in float32 at least, in which the average is made.
+
+    Args:
+        policy: The model that is trained.
+        optimizer: Its trainable weights.
+        sync: τ, which is given, and α.
+        world: The processes; each holds its share of every weight.
+    """
+
+    def __init__(self, policy: Policy, optimizer: Optimizer, sync: SyncConfig, world: World) -> None:
+        self.every, self.alpha = sync.every or 0, sync.alpha
+        self._policy, self._optimizer, self._world = policy, optimizer, world
+        self._weights = {slot.name: slot.weight.detach().clone() for slot in optimizer.slots}
+        if self.alpha < 1:
+            for slot in optimizer.slots:
+                start = slot.weight if optimizer.stochastic else slot.master
+                self._weights[slot.name] = start.detach().to(_wide(start.dtype), copy=True)
+
+    def follow(self, index: int) -> None:
+        """Move before step `index`, counted from 0, if that is due; the reference of a step then also evaluates it."""
+        if index == 0 or index % self.every:
+            return
+        for slot in self._optimizer.slots:
+            own = local(self._weights[slot.name])
+            if self.alpha == 1:
+                own.copy_(local(slot.weight.detach()))
+            else:
+                own.lerp_(local(self._optimizer.kept(slot).detach()).to(own.dtype), self.alpha)
+
+    @contextmanager
+    def live(self) -> Iterator[Policy]:
+        """Yield the policy with the reference's weights in it; afterwards it has its own again, bit for bit."""
+        weights = [local(slot.weight.detach()) for slot in self._optimizer.slots]
+        held = [weight.clone() for weight in weights]
+        try:
+            for weight, other in zip(weights, self._weights.values(), strict=True):
+                weight.copy_(local(other))
+            reshard(self._policy)  # or what other ranks gathered would stay the policy's
+            yield self._policy
+        finally:
+            for weight, own in zip(weights, held, strict=True):
+                weight.copy_(own)
+            reshard(self._policy)
+
+    def attach(self, groups: Sequence[Group], *, bin_tokens: int) -> list[Group]:
+        """Return the groups with the reference's log-probs as it is now; ranks share the work and all get the result.
+
+        The bins are those of a step's gradient, so that where reference and policy are the same weights, their
+        log-probs are the same bits.
+
+        Raises:
+            NonFiniteError: A log-prob is NaN or infinite.
+        """
+        ranks = plan([group.tokens for group in groups], world=self._world.size, budget=bin_tokens)
+        with torch.no_grad(), self.live() as reference:
+            parts = [
+                reference(pack([groups[i] for i in members]), PLAIN).policy_R for members in ranks[self._world.rank]
+            ]
+        logp_R = torch.cat(self._world.gather(torch.cat(parts))).float().cpu()
+        where = torch.cat([slots(groups, [i for members in own for i in members]) for own in ranks])
+        ordered_R = torch.empty(len(where)).index_copy(0, where, logp_R).numpy()
+        values = np.split(ordered_R, np.cumsum([group.scored for group in groups])[:-1])
+        require_finite(groups, values, "reference")
+        return [group.with_columns(token={"reference": own}) for group, own in zip(groups, values, strict=True)]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return its weights as full tensors on the CPU, by `reference/NAME`; all ranks take part."""
+        return {f"{PREFIX}{name}": whole(value).cpu().contiguous() for name, value in self._weights.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned, on any number of ranks."""
+        for name, value in self._weights.items():
+            value.copy_(part_of(state[f"{PREFIX}{name}"], value))
+
+
+def weight_bytes(sync: SyncConfig, computes_in: int, *, in_bins: bool) -> int:
+    """Return the bytes that a moving reference takes per trained weight, 0 where none moves.
+
+    Args:
+        sync: Whether it moves, and how.
+        computes_in: Bytes of a weight that the model computes with.
+        in_bins: Whether it is asked while gradients are in memory; otherwise the policy's values, set aside meanwhile,
+            take no more than the gradients will.
+    """
+    if sync.every is None:
+        return 0
+    return (computes_in if sync.alpha == 1 else 4) + (computes_in if in_bins else 0)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
