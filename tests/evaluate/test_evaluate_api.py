@@ -6,10 +6,10 @@ import peft
 import pytest
 import torch
 from small_models import made_run, model, nudged, pairs, save, slow_logp, word_tokenizer
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from logratio import evaluate
-from logratio.errors import ModelError, ReferenceChoiceError, RunError, TemplateError
+from logratio.errors import DataError, ModelError, ReferenceChoiceError, RunError, TemplateError
 from logratio.evaluate.sample import side_by_side
 from logratio.maths.intervals import mean_interval
 from logratio.train.api import train
@@ -135,6 +135,33 @@ def test_a_model_in_memory_is_measured_the_same_and_left_as_it_was(measured, sta
     assert policy.training and all(parameter.requires_grad for parameter in policy.parameters())
     assert policy.config._attn_implementation == reference.config._attn_implementation == "sdpa"
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_dropouts_of_models_in_memory_are_what_they_were_also_after_an_error():
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+    tokenizer = word_tokenizer()
+
+    def made(seed, **dropouts):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **dropouts))
+
+    def state(model):
+        layers = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+        return layers, model.config.resid_pdrop, model.config.attn_pdrop
+
+    policy, reference = made(0, resid_pdrop=0.3, attn_pdrop=0.0), made(1)
+    policy.transformer.h[1].mlp.dropout.p = 0.7  # one layer apart from the others of its kind
+    before = state(policy), state(reference)
+    assert 0.7 in before[0][0] and 0.3 in before[0][0] and before[1][1] == 0.1
+    off = []
+    policy.register_forward_hook(lambda *_: off.append(not any(state(policy)[0])))
+    settings = {"tokenizer": tokenizer, "reference": reference}
+    evaluate(policy, data=ROWS[:4], samples=0, **settings)
+    assert off and all(off) and (state(policy), state(reference)) == before
+    side_by_side(policy, [" the film"], max_new_tokens=2, **settings)
+    with pytest.raises(DataError):
+        evaluate(policy, data=[{"nothing": 1}], **settings)
+    assert (state(policy), state(reference)) == before
 
 
 def test_without_a_reference_what_needs_one_is_null(moved, measured):

@@ -12,7 +12,8 @@ from logratio.config import LoraConfig
 from logratio.errors import ModelError
 from logratio.logps.policy import Policy, choose_path
 from logratio.models import adapters
-from logratio.models.load import load_model, switch_off_dropout
+from logratio.models.dropout import switch_off_dropout
+from logratio.models.load import load_model
 
 NEEDS = Needs()
 FAST = ("llama", "mistral window", "gpt2", "qwen3-moe")

@@ -12,7 +12,7 @@ from logratio.batch.group import Group
 from logratio.batch.needs import Needs
 from logratio.batch.packed import PackedBatch, pack
 from logratio.logps.policy import Policy
-from logratio.models.load import switch_off_dropout
+from logratio.models.dropout import switch_off_dropout
 
 V = 97
 SIZES = dict(vocab_size=V, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48)

@@ -9,6 +9,7 @@ from ..batch.packed import pack
 from ..data.adapt import Kind
 from ..logps.policy import Policy, choose_path
 from ..maths.intervals import Measure
+from ..models.dropout import returns_dropout
 from ..models.load import Loaded
 from ..objectives import load as load_objective
 from .kl import kl_measures, sample_groups, sample_measures
@@ -19,6 +20,7 @@ from .subject import Subject, compare, subject_of
 from .texts import Texts, Values, Wanted
 
 
+@returns_dropout
 def evaluate(
     run_or_model: Any,
     *,

@@ -13,6 +13,7 @@ from ..batch.group import Ints
 from ..data.prepare import tokenize_prompts
 from ..errors import RunError
 from ..logps.policy import Policy
+from ..models.dropout import returns_dropout
 from ..models.load import Loaded
 from ..records import Text
 from ..rollout.generate import generate, stop_tokens
@@ -22,6 +23,7 @@ Texts = list[list[dict[str, Any]]]
 """For each prompt, its samples as {"text", "tokens", "ended"}."""
 
 
+@returns_dropout
 def side_by_side(
     run_or_model: Any,
     prompts: Sequence[Text] | None = None,

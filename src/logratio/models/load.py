@@ -16,6 +16,7 @@ from ..config import LoraConfig
 from ..errors import ModelError
 from ..network import hub_answers
 from . import adapters, fingerprint
+from .dropout import switch_off_dropout
 from .quiet import no_bars
 
 
@@ -161,26 +162,6 @@ def loaded(model: Any, tokenizer: Any, name: str = "in memory", *, hold: bool = 
         base=name,
         dropouts=switch_off_dropout(model),
     )
-
-
-def switch_off_dropout(model: nn.Module) -> dict[str, float]:
-    """Set every dropout and router jitter to 0; return what was changed, as name → what it was.
-
-    Covers dropout layers and the numbers that attention modules and configs keep under such names. A layer stands
-    for all layers of its kind: numbers in module names are written `*`.
-    """
-    changed: dict[str, float] = {}
-    for path, module in model.named_modules():
-        generic = ".".join("*" if part.isdigit() else part for part in path.split("."))
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p:
-            changed[generic], module.p = module.p, 0.0
-        owners = [(generic, module)] + ([("config", module.config)] if hasattr(module, "config") else [])
-        for prefix, owner in owners:
-            for name, value in list(vars(owner).items()):
-                if ("drop" in name or "jitter" in name) and isinstance(value, float) and value:
-                    changed[f"{prefix}.{name}".lstrip(".")] = value
-                    setattr(owner, name, 0.0)
-    return changed
 
 
 def known_positions(name: str) -> int | None:
