@@ -8,7 +8,7 @@ import pytest
 from logratio import objectives
 from logratio.testbed.build import build
 from logratio.testbed.measure import answers
-from logratio.testbed.trial import aim, trial
+from logratio.testbed.trial import aim, rows_for, trial
 from logratio.train.api import train
 
 CORE = (
@@ -28,13 +28,6 @@ CORE = (
     "unlikelihood",
     "plackett_luce",
 )
-
-
-def rows_for(built, name):
-    """What the world's judge says, as the objective's kind of data."""
-    objective = objectives.load(name)
-    scored = objective.data == "rankings" or objective.needs(objective.settings()).margin
-    return built.ranked() if scored else built.judged(built.world.reward)
 
 
 @pytest.mark.parametrize("name", objectives.names())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import objectives
 from ..maths.intervals import Measure
 from ..train.api import Run, train
 from .build import Built, Say, finished, progress
 from .lexicon import Size
 from .measure import Answers, answers, compared
+from .world import Split
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ _OTHERS: dict[str, Aim] = {
     "rrhf": Aim({}, lr=2e-3),
     "unlikelihood": Aim({"alpha": 0.5}, lr=1e-3),
 }
+
+
+def rows_for(built: Built, name: str, split: Split = "train") -> Iterator[dict[str, Any]]:
+    """Yield what the world's judge says, as the kind of data that an objective learns from: pairs, or rankings."""
+    objective = objectives.load(name)
+    scored = objective.data == "rankings" or objective.needs(objective.settings()).margin
+    yield from built.ranked(split) if scored else built.judged(built.world.reward, split)
 
 
 def aim(name: str) -> Aim:
@@ -95,7 +104,7 @@ def trial(
         built.model,
         list(rows),
         goal.objective,
-        eval_data=built.held_out_preferences,
+        eval_data=list(rows_for(built, goal.objective["name"], "held_out")),
         output=output,
         on_event=progress(say),
         train={
