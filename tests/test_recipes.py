@@ -1,4 +1,4 @@
-"""Every recipe is valid, and says whether it was run; the commands of recipes/README.md run in miniature."""
+"""Every recipe is valid, says whether it was run and stands in recipes/README.md; most of them train in miniature."""
 
 import gzip
 import json
@@ -10,13 +10,30 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 
 from logratio.cli.app import main
+from logratio.train.api import run
+from logratio.train.keys import shown
 from logratio.train.recipe import resolve
+from train.small_run import metrics, pairs, start_model, write_rows
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 README = (RECIPES / "README.md").read_text(encoding="utf-8")
 FILES = sorted(RECIPES.rglob("*.yaml"))
+OBJECTIVES = sorted((RECIPES / "objectives").glob("*.yaml"))
+SAID = re.compile(r"^# Run by us: (no, .+|yes, \d{4}-\d\d-\d\d, .+)$", re.MULTILINE)
+HEAD = "| recipe | objective | model | lr | groups a step | epochs | run by us |"
+SMALL = {
+    "tokens.max_length": 64,
+    "train.batch_size": 8,
+    "train.precision": "fp32",
+    "eval.samples": 0,
+    "every.eval": 1.0,
+    "every.checkpoint": 1.0,
+}
 MINIATURE = {
     "python": ["--vocabulary=300", "--hidden=16", "--layers=1"],
     "train": [
@@ -59,17 +76,77 @@ def place(tmp_path, monkeypatch, shared_data):
     return tmp_path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RECIPES).as_posix())
+def name(path):
+    return path.relative_to(RECIPES).as_posix()
+
+
+def line(path):
+    """A recipe as a row of the README's table."""
+    found = resolve(path)
+    train, aim = found.config.train, found.config.objective
+    own = [f"{key} {value:g}" for key, value in list(aim.items())[1:] if f"objective.{key}" in found.explicit]
+    said = SAID.search(path.read_text(encoding="utf-8"))[1]
+    cells = (
+        f"[{name(path)}]({name(path)})",
+        f"{aim['name']} ({', '.join(own)})" if own else aim["name"],
+        found.config.model,
+        shown(train.lr) if "train.lr" in found.explicit else "default",
+        train.batch_size,
+        f"{train.epochs:g}",
+        said.partition(",")[0],
+    )
+    return "".join(f"| {cell} " for cell in cells) + "|"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_a_recipe_is_valid_and_says_whether_it_was_run(path):
     assert resolve(path).config.output
-    said = re.search(r"^# Run by us: (no|yes, \d{4}-\d\d-\d\d, .+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert said, f"{path} does not say whether it was run"
+    assert SAID.search(path.read_text(encoding="utf-8")), f"{path} does not say whether it was run, or why not"
 
 
-def test_the_readme_names_every_recipe():
-    assert {path.relative_to(RECIPES).as_posix() for path in FILES} == set(
-        re.findall(r"logratio train recipes/(\S+)", README)
+def test_the_readme_lists_every_recipe_as_it_is():
+    table = "\n".join((HEAD, "| --- " * HEAD.count(" | ") + "| --- |", *map(line, FILES)))
+    assert table in README, f"the table of recipes/README.md should be:\n{table}"
+
+
+@pytest.mark.parametrize("path", OBJECTIVES, ids=name)
+def test_an_objectives_recipe_trains_in_miniature(path, small):
+    """Its own settings reach the run: all that is not named in `changes` is in the run's resolved recipe."""
+    model, data, output = small
+    asked = resolve(path)
+    changes = {**SMALL, "model": str(model), "data": data[asked.objective.data == "rankings"], "output": str(output)}
+    done = run(resolve(path, {**changes, "eval.data": changes["data"]}))
+    kept = asked.explicit - {*changes, "eval.data"}
+    written = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))
+    config = asked.config.model_dump(mode="json")
+    assert asked.config.objective["name"] == path.stem and "objective.name" in kept
+    assert {key: at(written, key) for key in kept} == {key: at(config, key) for key in kept}
+    assert done.status == "finished" and done.step >= 3
+    logged = metrics(output)
+    first, last = (
+        sum(row[key]["mean"] for key in row if key.startswith("loss")) for row in logged if row["kind"] == "eval"
     )
+    assert last < first  # on the rows that it learns from
+    weights = [load_file(file) for file in (output / "model").glob("*.safetensors")]  # an adapter's, or all
+    assert weights and all(torch.isfinite(weight).all() for file in weights for weight in file.values())
+
+
+def at(config, key):
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A small model, rows of pairs and of rankings (index 1), and where the run goes."""
+    rows = pairs(24)
+    ranked = [
+        {"prompt": row["prompt"], "responses": [row["chosen"], row["rejected"], row["prompt"]], "scores": [2, 0, 1]}
+        for row in rows
+    ]
+    data = [str(write_rows(tmp_path / f"{i}.jsonl", made)) for i, made in enumerate((rows, ranked))]
+    return start_model(tmp_path / "start"), data, tmp_path / "run"
 
 
 def test_from_nothing_to_an_aligned_model(place, capsys):
