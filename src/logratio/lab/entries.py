@@ -41,7 +41,8 @@ class Entry:
     @property
     def scaled(self) -> bool:
         """Whether its margin is β·(a⁺ − a⁻) of sequence sums, so that it can be read as a log-odds."""
-        return self.objective.needs(self.settings).reference and self.objective.facts.invariant >= {"policy"}
+        objective = self.objective
+        return objective.needs(self.settings).reference and "policy" in objective.facts.shifts(self.settings)
 
     def population(self, world: World, comparisons: Comparisons) -> Population:
         """Return the comparisons as the kind of data that the objective learns from."""
