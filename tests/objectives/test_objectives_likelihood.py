@@ -146,6 +146,7 @@ def test_without_its_weight_there_is_no_supervised_term_and_imitators_are_not_of
     for name in objectives.names():
         objective = objectives.load(name)
         offered = "sft_weight" in objective.settings.model_fields
-        assert offered == (objective.data == "pairs" and not objective.supervised)
+        predicts = objective.needs(objective.settings()).head == "lm"
+        assert offered == (objective.data == "pairs" and not objective.supervised and predicts)
         if offered:
             assert "sft" not in objective.terms(objective.settings())

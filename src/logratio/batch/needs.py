@@ -8,12 +8,16 @@ from typing import Literal
 Extra = Literal["entropy", "square"]
 """Per-token quantities of the whole distribution: entropy −Σπ log π in nats, and Σπ² (both detached)."""
 
+Head = Literal["lm", "score"]
+"""What a model ends in: a distribution over the next token, or one number for a whole response (a reward model)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """Floats an objective reads beyond the policy's log-probs.
 
     Attributes:
+        head: Which head it reads: log-probs of tokens, or a score of each response, with which it reads nothing else.
         reference: Whether it reads the reference's log-probs (token column `reference`).
         mismatched: Whether each group carries one response borrowed from another prompt (KTO's baseline).
         divergence: Whether it reads KL(π_ref ‖ π) over the vocabulary at each scored token, for which the reference
@@ -24,6 +28,7 @@ class Needs:
         temperature: Divides the logits before the log-softmax; > 0.
     """
 
+    head: Head = "lm"
     reference: bool = False
     mismatched: bool = False
     ties: bool = False

@@ -29,14 +29,20 @@ def run(
         Parameter(help="What the data holds; default: what the run learned from, else pairs."),
     ] = None,
     beta: Annotated[PositiveFloat | None, Parameter(help="Scales the margin; default: the run's, else 0.1.")] = None,
-    samples: Annotated[NonNegativeInt, Parameter(help="Prompts to draw a response to, for KL; 0: none.")] = 128,
+    samples: Annotated[
+        NonNegativeInt | None,
+        Parameter(help="Prompts to draw a response to, for KL; 0: none; default: 128, none of a reward model."),
+    ] = None,
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of those responses.")] = 128,
     seed: Annotated[NonNegativeInt, Parameter(help="Of prompts and responses.")] = 0,
     as_json: Annotated[
         bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
     ] = False,
 ) -> None:
-    """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals."""
+    """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals.
+
+    Of a reward model: accuracy beside that baseline, margin and scores.
+    """
     from ..evaluate.api import evaluate
 
     result = evaluate(
@@ -62,8 +68,11 @@ def _show(result: Mapping[str, Any]) -> None:
     for line in about["rows"]:
         console.print(line)
     console.print(f"model: {about['model']}")
-    none = "none, so nothing is measured against one; name one with --reference"
-    console.print(f"reference: {about['reference'] or none}\n")
+    if about.get("head") == "score":
+        console.print("reference: none, and no samples: a reward model scores responses and does not generate\n")
+    else:
+        none = "none, so nothing is measured against one; name one with --reference"
+        console.print(f"reference: {about['reference'] or none}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("measure")
     for title in ("mean", "95 % interval", "n"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..batch.packed import pack
 from ..data.adapt import Kind
+from ..errors import ConfigError
 from ..logps.policy import Policy, choose_path
 from ..maths.intervals import Measure
 from ..models.dropout import returns_dropout
@@ -16,7 +18,8 @@ from .kl import kl_measures, sample_groups, sample_measures
 from .pairs import Rule, length_baseline, pair_measures, text_measures
 from .responses import response_measures
 from .retain import retain_measures
-from .subject import Subject, compare, subject_of
+from .scores import score_measures
+from .subject import Subject, compare, opened, subject_of
 from .texts import Texts, Values, Wanted
 
 
@@ -30,14 +33,15 @@ def evaluate(
     retain: Any = None,
     kind: Kind | None = None,
     beta: float | None = None,
-    samples: int = 128,
+    samples: int | None = None,
     max_new_tokens: int = 128,
     seed: int = 0,
     bin_tokens: int = 1 << 13,
 ) -> dict[str, Any]:
     """Measure a model on data that it should not have seen.
 
-    The numbers do not depend on `bin_tokens`, beyond rounding.
+    A reward model is measured on pairs by its scores; it has no reference and does not generate. The numbers do not
+    depend on `bin_tokens`, beyond rounding.
 
     Args:
         run_or_model: A run directory, a model's folder or hub name, or a loaded model.
@@ -48,7 +52,8 @@ def evaluate(
         retain: Texts on which loss per token is compared before (reference) and after.
         kind: What the data holds; default what the run learned from, else pairs.
         beta: Scales the margin; default the run's β, else 0.1.
-        samples: Prompts to which the policy draws a response; 0 leaves out KL and what samples look like.
+        samples: Prompts to which the policy draws a response; 0 leaves out KL and what samples look like; default 128,
+            none of a reward model.
         max_new_tokens: Length limit of those responses.
         seed: Of prompts and responses.
         bin_tokens: Tokens a forward pass may hold.
@@ -60,6 +65,10 @@ def evaluate(
         LogratioError: What is asked for is missing or contradictory; one sentence each.
     """
     subject = subject_of(run_or_model, tokenizer)
+    if subject.head == "score":
+        asked = {"reference": reference, "retain": retain, "beta": beta, "samples": samples or None}
+        return _of_reward_model(subject, data, kind, asked, bin_tokens)
+    samples = 128 if samples is None else samples
     kind, scale = kind or _kind(subject), beta if beta is not None else _beta(subject)
     wanted = Wanted(data, kind, retain, samples, max_new_tokens, seed)
     first, before, against = compare(
@@ -81,6 +90,33 @@ def evaluate(
         **first.about(),
     }
     return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about}
+
+
+def _of_reward_model(
+    subject: Subject, data: Any, kind: Kind | None, asked: Mapping[str, Any], bin_tokens: int
+) -> dict[str, Any]:
+    """Measure a reward model.
+
+    Raises:
+        ConfigError: Something was asked for that a reward model does not have.
+    """
+    kind = kind or "pairs"
+    for name, value in {**asked, "kind": kind if kind not in ("pairs", "rankings") else None}.items():
+        if value is not None:
+            told = value if isinstance(value, (str, int, float)) else "given"
+            raise ConfigError(
+                f"{name} is {told}, but {subject.name} is a reward model: it compares responses by its scores, has no "
+                "reference and predicts no tokens; leave it out."
+            )
+    wanted = Wanted(data, kind, None, 0, 0, 0)
+    with opened(subject.source, head="score") as (own, policy):
+        judged, _, lines = wanted.read(subject, own)
+        choose_path(policy, pack(judged[:4]), "score")
+        measures = score_measures(policy, judged, bin_tokens=bin_tokens)
+        measures["length_baseline"], rule = length_baseline(judged)
+        texts = _PolicyPass(Texts(judged, [], [], []), Values([], [], []), policy.reason, lines)
+    about = {"model": subject.name, "reference": None, "kind": kind, "head": "score", "length_rule": rule}
+    return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about | texts.about()}
 
 
 @dataclass(frozen=True)

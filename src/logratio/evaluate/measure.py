@@ -45,7 +45,7 @@ class Scored:
     def whole(cls, groups: Sequence[Group], logps: Logps, state: Mapping[str, Tensor] | None = None) -> Scored:
         """Join groups with their floats laid end to end, and with an objective's running values."""
         groups = list(groups)
-        wide = join([logps], lambda values: values[0].double())
+        wide = join([logps], lambda values, _: values[0].double())
         return cls(wide, pack(groups).with_state(state or {}), torch.from_numpy(prompt_numbers(groups)))
 
     def measure(self, name: str, metric: Metric) -> Measure:
@@ -111,8 +111,8 @@ def measured_names(objective: Objective, settings: Settings, group: Group) -> li
 
 def metric_names(objective: Objective, settings: Settings, batch: PackedBatch) -> list[str]:
     """Return the names of an objective's metrics on batches with the columns of this one."""
-    zeros_R = torch.zeros(len(batch.target_R))
-    return list(objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R), batch, settings))
+    zeros_R, zeros_S = torch.zeros(len(batch.target_R)), torch.zeros(batch.responses)
+    return list(objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R, zeros_S), batch, settings))
 
 
 def _loss_names(terms: Mapping[str, Term]) -> dict[str, str]:

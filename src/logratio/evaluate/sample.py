@@ -54,9 +54,14 @@ def side_by_side(
         reference null where there is none.
 
     Raises:
-        RunError: No prompts are given, and there is no run that has any.
+        RunError: No prompts are given, and there is no run that has any; or a reward model, which does not generate.
     """
     subject = subject_of(run_or_model, tokenizer)
+    if subject.head == "score":
+        raise RunError(
+            f"{subject.name} is a reward model, which scores responses and does not generate; measure it with: "
+            "logratio eval RUN --data FILE."
+        )
     settings = {"k": k, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
 
     def of_policy(own: Loaded, _: Policy) -> tuple[list[Ints], list[str], Texts]:

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
+from ..batch.needs import Head
 from ..config import RunConfig, TemplateConfig
 from ..errors import ReferenceChoiceError, RunError
 from ..logps.policy import Policy
 from ..models.adapters import reference_view
-from ..models.load import Loaded, load_model, loaded
+from ..models.load import Loaded, load_model, loaded, stored_head
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -40,6 +41,11 @@ class Subject:
     def name(self) -> str:
         """What to call it."""
         return self.source if isinstance(self.source, str) else self.source.name
+
+    @property
+    def head(self) -> Head:
+        """What it ends in."""
+        return stored_head(self.source) if isinstance(self.source, str) else self.source.head
 
     @property
     def template(self) -> TemplateConfig:
@@ -155,7 +161,7 @@ def compare(
     Returns:
         Both results and what the reference is, in words; the last two None where there is no reference.
     """
-    with _opened(subject.source) as (own, policy):
+    with opened(subject.source) as (own, policy):
         against = reference_of(subject, own, asked)
         first = of_policy(own, policy)
         if against is None:
@@ -165,13 +171,15 @@ def compare(
                 return first, of_reference(first, own, policy), against.text
         vocabulary = own.tokenizer.get_vocab()
     del own, policy
-    with _opened(against.source, against.fingerprint) as (other, reference):
+    with opened(against.source, against.fingerprint) as (other, reference):
         _require_vocabulary(other, vocabulary)
         return first, of_reference(first, other, reference), against.text
 
 
 @contextmanager
-def _opened(source: str | Loaded, fingerprint: str | None = None) -> Iterator[tuple[Loaded, Policy]]:
+def opened(
+    source: str | Loaded, fingerprint: str | None = None, *, head: Head = "lm"
+) -> Iterator[tuple[Loaded, Policy]]:
     """Yield a model with a policy around it, on the GPU if there is one; what was loaded here is freed afterwards.
 
     A model that was in memory already gets its own attention function back.
@@ -179,7 +187,7 @@ def _opened(source: str | Loaded, fingerprint: str | None = None) -> Iterator[tu
     Raises:
         ReferenceChoiceError: Its weights are not those that `fingerprint` tells of.
     """
-    own = source if isinstance(source, Loaded) else load_model(source)
+    own = source if isinstance(source, Loaded) else load_model(source, head=head)
     if fingerprint is not None and own.fingerprint != fingerprint:
         raise ReferenceChoiceError(
             f'the weights of "{own.name}" are not known to be those with which the run began (their hash differs), so '

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..batch.group import Group
 from ..batch.logps import Logps
-from ..batch.needs import Needs
+from ..batch.needs import Head, Needs
 from ..batch.packed import PackedBatch, pack
 from ..errors import ModelError
 from ..models import anatomy
@@ -20,6 +20,7 @@ from .attention import Layout
 from .divergence import Outputs, divergence
 from .head import Shape, head
 from .plain import plain, table
+from .score import at_ends, plain_scores, score
 
 Path = Literal["auto", "shared", "plain"]
 
@@ -29,7 +30,7 @@ log-probs differ between bins by up to 6e-5 in float32 and 0.03 in bfloat16."""
 
 
 class Policy(nn.Module):
-    """A causal language model that answers with log-probs of scored tokens.
+    """A causal language model that answers with log-probs of scored tokens, or a reward model with scores.
 
     It is what FSDP2 wraps: no weight is read outside `forward`, and the batch's layout travels as an argument.
 
@@ -76,10 +77,10 @@ class Policy(nn.Module):
         anatomy.set_attention(self.model, attention.NAME if path == "shared" else self._original)
 
     def forward(self, batch: PackedBatch, needs: Needs, against: Outputs | Tensor | None = None) -> Logps:
-        """Return the log-probs of the batch's scored tokens.
+        """Return the log-probs of the batch's scored tokens, or the scores of its responses.
 
-        An empty batch runs one token and returns empty log-probs that hang on the graph, so that a rank without a
-        bin still takes part in collectives.
+        An empty batch runs one token and returns empty floats that hang on the graph, so that a rank without a bin
+        still takes part in collectives.
 
         Args:
             batch: Groups.
@@ -87,7 +88,11 @@ class Policy(nn.Module):
             against: The reference's `outputs` on the same batch, where the divergence from it is needed.
         """
         device = next(self.model.parameters()).device
-        batch = (batch if batch.responses else _one_token()).to(device)
+        responses = batch.responses
+        batch = (batch if responses else _one_token()).to(device)
+        if needs.head == "score":
+            score_S = self._scores(batch)[:responses]
+            return Logps(score_S.detach()[:0], score_S=score_S)
         if self._path == "plain":
             return plain(self.model, batch, needs, against if isinstance(against, Tensor) else None)
         own, auxiliary = self._encoded(batch, needs)
@@ -120,11 +125,15 @@ class Policy(nn.Module):
                 return own
             return replace(own, W_VD=own.W_VD.clone(), bias_V=None if own.bias_V is None else own.bias_V.clone())
 
-    def _encoded(self, batch: PackedBatch, needs: Needs) -> tuple[Outputs, Tensor | None]:
-        """Return the shared path's hidden states with the head, and a mixture-of-experts model's loss."""
-        coefficient = anatomy.router_coefficient(self.model)
-        extra: dict[str, Any] = {} if coefficient is None else {"output_router_logits": True}
-        output = anatomy.body(self.model)(
+    def _scores(self, batch: PackedBatch) -> Tensor:
+        if self._path == "plain":
+            return plain_scores(self.model, batch)
+        h_TD = self._run(batch).last_hidden_state[0]
+        return score(self.model, h_TD.index_select(0, at_ends(batch)))
+
+    def _run(self, batch: PackedBatch, **extra: Any) -> Any:
+        """Run the body on the packed row."""
+        return anatomy.body(self.model)(
             input_ids=batch.tokens_T[None],
             position_ids=batch.positions_T[None],
             attention_mask=anatomy.no_mask(batch.tokens_T.device),
@@ -132,6 +141,11 @@ class Policy(nn.Module):
             packed=Layout.of(batch),
             **extra,
         )
+
+    def _encoded(self, batch: PackedBatch, needs: Needs) -> tuple[Outputs, Tensor | None]:
+        """Return the shared path's hidden states with the head, and a mixture-of-experts model's loss."""
+        coefficient = anatomy.router_coefficient(self.model)
+        output = self._run(batch, **({} if coefficient is None else {"output_router_logits": True}))
         h_RD = output.last_hidden_state[0].index_select(0, batch.source_R)
         parts = anatomy.head_parts(self.model)
         shape = Shape(parts.scale, parts.softcap, needs.temperature)
@@ -141,32 +155,37 @@ class Policy(nn.Module):
         return Outputs(h_RD, parts.weight_VD.to(h_RD.dtype), parts.bias_V, shape), auxiliary
 
 
-def choose_path(policy: Policy, batch: PackedBatch) -> str:
+def choose_path(policy: Policy, batch: PackedBatch, head: Head = "lm") -> str:
     """Compare both paths on a real batch and keep the shared one if they agree; return the path.
 
-    The criterion is the largest difference of a token's log-prob, |Δ| ≤ tolerance·max(1, |log π|), with `TOLERANCE`
-    of the model's dtype. The outcome and its reason stay in `policy.path` and `policy.reason`.
+    The criterion is the largest difference of a token's log-prob, |Δ| ≤ tolerance·max(1, |log π|), or of a response's
+    score, with `TOLERANCE` of the model's dtype. The outcome and its reason stay in `policy.path` and `policy.reason`.
     """
     if policy.path == "plain":
         return policy.path
-    needs, name = Needs(), type(anatomy.unwrapped(policy.model)).__name__
+    needs, name = Needs(head=head), type(anatomy.unwrapped(policy.model)).__name__
     with torch.no_grad():
         try:
-            shared_R = policy(batch, needs).policy_R
+            shared = _floats(policy(batch, needs))
         except ModelError as error:
             policy.take("plain", str(error))
             return policy.path
         policy.take("plain", "compared with the shared path")
-        plain_R = policy(batch, needs).policy_R
+        plain = _floats(policy(batch, needs))
     tolerance = TOLERANCE[next(policy.parameters()).dtype]
-    difference_R = (shared_R - plain_R).abs() / plain_R.abs().clamp(min=1.0)
-    worst = float(difference_R.max()) if len(difference_R) else 0.0
-    figures = f"on {len(plain_R)} tokens of the first batch (tolerance {tolerance:g})"
+    difference = (shared - plain).abs() / plain.abs().clamp(min=1.0)
+    worst = float(difference.max()) if len(difference) else 0.0
+    compared = "tokens" if head == "lm" else "responses"
+    figures = f"on {len(plain)} {compared} of the first batch (tolerance {tolerance:g})"
     if worst <= tolerance:
         policy.take("shared", f"equal to the plain path within {worst:.1e} nat {figures}")
     else:
         policy.take("plain", f"{name} differs by {worst:.1e} nat when prompts are shared, {figures}")
     return policy.path
+
+
+def _floats(logps: Logps) -> Tensor:
+    return logps.policy_R if logps.score_S is None else logps.score_S
 
 
 def _one_token() -> PackedBatch:

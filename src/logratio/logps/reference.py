@@ -54,7 +54,7 @@ def score(
 
 
 def require_finite(groups: Sequence[Group], values: Sequence[Floats], what: str) -> None:
-    """Check log-probs of groups.
+    """Check log-probs or scores of groups.
 
     Raises:
         NonFiniteError: Some are NaN or infinite; names `what` and the data rows.
@@ -62,7 +62,7 @@ def require_finite(groups: Sequence[Group], values: Sequence[Floats], what: str)
     rows = [group.row for group, value in zip(groups, values, strict=True) if not np.isfinite(value).all()]
     if rows:
         raise NonFiniteError(
-            f"{what} log-prob is not finite, data rows {rows[:20]}: the model's weights are not, or they overflow; "
+            f"{what} is not finite, data rows {rows[:20]}: the model's weights are not, or they overflow; "
             "lower train.lr, under bf16 use train.precision fp32, or check the model that the run starts from."
         )
 
@@ -151,7 +151,7 @@ class ReferenceCache:
             most = max(len(plan([group.tokens for group in block], world=1, budget=bin_tokens)[0]) for block in blocks)
             mine = blocks[rank] if rank < len(blocks) else []
             values = score(policy, mine, bin_tokens=bin_tokens, least_bins=most)
-            require_finite(mine, values, "reference pass: reference")
+            require_finite(mine, values, "reference pass: reference log-prob")
             if mine:
                 ends = np.cumsum([len(value) for value in values])
                 write_shard(paths[together[rank]], {"logp": np.concatenate(values), "ends": ends})

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ..batch.needs import Head
 from ..config import LoraConfig
 from ..errors import ModelError, ReferenceChoiceError
 from .quiet import no_kernel_hints
@@ -30,8 +31,10 @@ def is_peft(model: nn.Module) -> bool:
     return hasattr(model, "get_base_model")
 
 
-def create(model: Any, lora: LoraConfig, seed: int) -> Any:
+def create(model: Any, lora: LoraConfig, seed: int, head: Head = "lm") -> Any:
     """Put a fresh adapter on a model, whose own weights are frozen; its B is 0, so nothing changes yet.
+
+    A reward model's scalar head is trained whole beside the adapter, and saved with it.
 
     Raises:
         ModelError: A target is not a module's name.
@@ -47,7 +50,7 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
         target_modules=targets,
         fan_in_fan_out=_transposed(model, targets),
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if head == "lm" else "SEQ_CLS",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

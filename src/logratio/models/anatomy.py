@@ -72,6 +72,22 @@ def head_parts(model: nn.Module) -> HeadParts:
     return HeadParts(weight_VD, bias_V, float(scale), None if softcap is None else float(softcap))
 
 
+def score_parts(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return the scalar head of a reward model: weight [1, D], and bias [1] or None.
+
+    Raises:
+        ModelError: It has none, or one of another shape.
+    """
+    scorer = unwrapped(model)
+    layer = getattr(scorer, "score", None)
+    if layer is None:
+        raise ModelError(f"{type(scorer).__name__} has no scalar head called score; use a decoder's reward model.")
+    weight_1D, bias_1 = _linear(layer)
+    if len(weight_1D) != 1:
+        raise ModelError(f"the head of {type(scorer).__name__} gives {len(weight_1D)} numbers, and a score is one.")
+    return weight_1D, bias_1
+
+
 def _linear(layer: Any) -> tuple[Tensor, Tensor | None]:
     """Return weight and bias of a linear layer, seen through PEFT's wrappers in their present state."""
     if hasattr(layer, "modules_to_save"):

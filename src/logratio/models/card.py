@@ -49,10 +49,10 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         provenance: `provenance.json` of the saved weights.
     """
     objective, base = manifest["objective"], _known_elsewhere(provenance["base"])
-    adapter = provenance["kind"] == "adapter"
+    adapter, scores = provenance["kind"] == "adapter", objective.get("head") == "score"
     front = {
         "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if scores else "text-generation",
         **({"base_model": base["name"]} if base["hub"] else {}),
         "tags": ["logratio", objective["name"]],
     }
@@ -60,7 +60,7 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False).strip()}\n---",
         f"# {_inline(Path(base['name']).name)}, {_inline(objective['name'])}",
-        _opening(manifest, base, adapter),
+        _opening(manifest, base, adapter, scores),
         "## Training",
         _facts(
             {
@@ -81,24 +81,50 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         ),
         "## Evaluation",
         _table(evaluation),
-        "Accuracy says that the policy tells the annotators' choice from the other answer on prompts held out from "
-        "the same data. It does not say that people prefer what the policy writes, nor how it does on other prompts.",
+        _limits(scores),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _opening(manifest: Json, base: Json, adapter: bool) -> str:
+def _limits(scores: bool) -> str:
+    who, unsaid = (
+        ("the scores tell", "how they rank what a policy trained on them will write, nor other prompts")
+        if scores
+        else ("the policy tells", "that people prefer what the policy writes, nor how it does on other prompts")
+    )
+    return (
+        f"Accuracy says that {who} the annotators' choice from the other answer on prompts held out from the same "
+        f"data. It does not say {unsaid}."
+    )
+
+
+def _use(adapter: bool) -> str:
+    """Return how a reward model is loaded, and where its scores are."""
+    names = "`num_labels=1` and `pad_token_id` of the tokenizer beside it, PEFT installed" if adapter else ""
+    return (
+        "It gives a response one number, its score, at the response's last token (end of turn included). Load it with "
+        f"`AutoModelForSequenceClassification.from_pretrained`{f' ({names})' if names else ''}; the score is `logits`. "
+        "Only differences between responses to one prompt were learned from people."
+    )
+
+
+def _opening(manifest: Json, base: Json, adapter: bool, scores: bool) -> str:
     name = f"`{base['name']}`" + (f" at revision `{base['revision']}`" if base["revision"] else "")
     if base["fingerprint"]:
         name += f" (hash of its weights `{base['fingerprint']}`)"
+    what = "A reward model, trained" if scores else "Trained"
     if not adapter:
-        return f"Trained with logratio from {name}."
-    return (
-        f"A low-rank adapter, trained with logratio on {name}.\n\n"
+        return f"{what} with logratio from {name}." + (f"\n\n{_use(adapter)}" if scores else "")
+    use = (
         "To use it, load this folder with `AutoModelForCausalLM.from_pretrained` (PEFT installed), which loads the "
-        "base and puts the adapter on it. To merge, run `logratio export` with `--merge`: it checks that the base is "
-        "the one named here, adds s·B·A to each adapted weight W in float32, puts modules that were trained whole in "
-        "place of the base's, unties a tied head that has changed, and writes the result in the base's dtype."
+        "base and puts the adapter on it."
+    )
+    kind = "low-rank adapter and scalar head of a reward model" if scores else "low-rank adapter"
+    return (
+        f"A {kind}, trained with logratio on {name}.\n\n{_use(adapter) if scores else use} To merge, run `logratio "
+        "export` with `--merge`: it checks that the base is the one named here, adds s·B·A to each adapted weight W in "
+        "float32, puts modules that were trained whole in place of the base's, unties a tied head that has changed, "
+        "and writes the result in the base's dtype."
     )
 
 

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..batch.needs import Head
 from ..config import LoraConfig
 from ..errors import ModelError
 from ..network import hub_answers
-from . import adapters, fingerprint
+from . import adapters, fingerprint, scalar
+from .anatomy import unwrapped
 from .dropout import switch_off_dropout
 from .quiet import no_bars
 
@@ -33,6 +35,8 @@ class Loaded:
         adapter: "none", "fresh" (made here) or "loaded" (the source is an adapter).
         base: Name of the model under the adapter; without one, `name`.
         dropouts: Dropouts that were set to 0, as name → what it was.
+        head: What it ends in: "lm", or "score" for a reward model.
+        head_origin: Where a score head comes from, in words; "" for a language model.
     """
 
     model: Any
@@ -43,6 +47,8 @@ class Loaded:
     adapter: adapters.Kind = "none"
     base: str = ""
     dropouts: dict[str, float] = field(default_factory=dict)
+    head: Head = "lm"
+    head_origin: str = ""
 
     @property
     def parameters(self) -> int:
@@ -93,13 +99,14 @@ def load_model(
     lora: LoraConfig | None = None,
     seed: int = 0,
     frozen: bool = False,
+    head: Head | None = "lm",
 ) -> Loaded:
-    """Load a causal language model; with `lora`, put a fresh adapter on it.
+    """Load a causal language model, or a reward model; with `lora`, put a fresh adapter on it.
 
     A folder or name that holds a PEFT adapter loads its base and the adapter, trainable, with a frozen copy of the
     adapter beside it as the reference. Only safetensors are read, and no code from the source is run. Every dropout
     is set to 0, because a shared prompt assumes a deterministic forward. Trainable weights are float32, or wider
-    where `dtype` is.
+    where `dtype` is. A reward model whose source is a language model gets a fresh scalar head (`scalar.fresh`).
 
     Args:
         name: Folder, or hub name `NAME[@revision]`.
@@ -107,9 +114,11 @@ def load_model(
         lora: Adapter to create, or None.
         seed: Seed of a fresh adapter's weights.
         frozen: Train nothing, so that every weight has `dtype`.
+        head: What it shall end in; None for what the source does.
 
     Raises:
-        ModelError: Missing, not in safetensors, multimodal, encoder-decoder, or an adapter asked for twice.
+        ModelError: Missing, not in safetensors, multimodal, encoder-decoder, an adapter asked for twice, or a reward
+            model where a language model is asked for.
     """
     base, adapter = _base_of(name)
     if adapter is not None and lora is not None:
@@ -117,14 +126,26 @@ def load_model(
             f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
             "or merge it into its base first with: logratio export --merge."
         )
-    model, source_dtype = _causal(base, dtype)
+    stored = stored_head(name)
+    head = head or stored
+    if head == "lm" and stored == "score":
+        raise ModelError(
+            f'"{name}" is a reward model (it ends in a scalar head), so it predicts no tokens; '
+            "use a causal language model here, or --objective reward to train it further."
+        )
+    if head == "score" and stored == "lm" and adapter is not None:
+        raise ModelError(
+            f'"{name}" is an adapter of a language model, which a scalar head cannot be trained beside; merge it into '
+            "its base first with: logratio export --merge."
+        )
+    model, origin, source_dtype = _whole(base, dtype, head, seed)
     folders = [_folder(base)]
     kind: adapters.Kind = "none"
     if adapter is not None:
         model, kind = adapters.attach(model, adapter), "loaded"
         folders.append(adapter)
     elif lora is not None:
-        model, kind = adapters.create(model, lora, seed), "fresh"
+        model, kind = adapters.create(model, lora, seed, head), "fresh"
     if frozen:
         model.requires_grad_(False)
     _widen(model, torch.float64 if dtype == torch.float64 else torch.float32)
@@ -137,7 +158,20 @@ def load_model(
         adapter=kind,
         base=base,
         dropouts=switch_off_dropout(model),
+        head=head,
+        head_origin=origin if adapter is None else f"as stored in {name}",
     )
+
+
+def stored_head(name: str) -> Head:
+    """Return what a folder or hub name, or an adapter there, ends in."""
+    adapter = _stored(name, "adapter_config.json")
+    if adapter is not None and json.loads(adapter.read_text(encoding="utf-8")).get("task_type") == "SEQ_CLS":
+        return "score"
+    config = _stored(_base_of(name)[0], "config.json")
+    if config is None:  # loading says so
+        return "lm"
+    return scalar.head_of(json.loads(config.read_text(encoding="utf-8")).get("architectures") or ())
 
 
 def loaded(model: Any, tokenizer: Any, name: str = "in memory", *, hold: bool = False) -> Loaded:
@@ -152,6 +186,7 @@ def loaded(model: Any, tokenizer: Any, name: str = "in memory", *, hold: bool = 
     print_of_weights = fingerprint.of_weights(model)
     if kind == "loaded" and hold:
         adapters.hold(model)
+    head = scalar.head_of([type(unwrapped(model)).__name__])
     return Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -161,6 +196,8 @@ def loaded(model: Any, tokenizer: Any, name: str = "in memory", *, hold: bool = 
         adapter=kind,
         base=name,
         dropouts=switch_off_dropout(model),
+        head=head,
+        head_origin="of the model given" if head == "score" else "",
     )
 
 
@@ -198,8 +235,8 @@ def _widen(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def _causal(name: str, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
-    """Load the model proper; return it with its source's dtype."""
+def _whole(name: str, dtype: torch.dtype, head: Head, seed: int) -> tuple[Any, str, torch.dtype]:
+    """Load the model proper; return it, where a score head comes from, and its source's dtype."""
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -210,13 +247,13 @@ def _causal(name: str, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
         _refuse(name, config)
         source_dtype = config.dtype or torch.float32
+        where |= {"config": config, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
         with _no_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                source, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, **where
-            )
+            if head == "score":
+                return *scalar.load(source, where, seed), source_dtype
+            return AutoModelForCausalLM.from_pretrained(source, **where), "", source_dtype
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable("model", name, error) from error
-    return model, source_dtype
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def export(run_or_model: Path, to: Path, *, merge: bool) -> Path:
             f"{folder} holds a whole model and no adapter, so nothing is there to merge; leave out --merge."
         )
     _check_base(folder)
-    loaded = load_model(str(folder))
+    loaded = load_model(str(folder), head=None)
     origin = {**provenance(loaded), "kind": "model"}
     save_model(merged(loaded), loaded.tokenizer, to, origin=origin)
     if (run_or_model / "manifest.json").is_file():
@@ -113,7 +113,9 @@ def _untie(model: nn.Module) -> None:
 
 def _settle_tie(model: Any, tied: bool) -> None:
     """Tie head and embeddings again where they were and are still equal; else the config says that they are not."""
-    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
-    model.config.tie_word_embeddings = tied and head.equal(embeddings)
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings().weight
+    if head is None:  # a reward model has no language-model head to tie
+        return
+    model.config.tie_word_embeddings = tied and head.weight.equal(embeddings)
     if model.config.tie_word_embeddings:
         model.tie_weights()

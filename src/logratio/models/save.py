@@ -1,4 +1,4 @@
-"""What a run leaves to be used: a folder that `AutoModelForCausalLM.from_pretrained` loads, whole or absent."""
+"""What a run leaves to be used: a folder that transformers loads by its auto classes, whole or absent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def save_model(
             _save_adapter(loaded, weights, folder)
         else:
             _save_whole(loaded, weights, folder)
-        loaded.model.generation_config.to_json_file(folder / "generation_config.json")
+        if loaded.head == "lm":
+            loaded.model.generation_config.to_json_file(folder / "generation_config.json")
         tokenizer.save_pretrained(folder)
         write_json(folder / PROVENANCE, origin or provenance(loaded))
     return to
@@ -90,13 +91,14 @@ def _save_whole(loaded: Loaded, weights: Mapping[str, Tensor], folder: Path) -> 
     from transformers import GenerationConfig
 
     model = loaded.model
-    config, generation = model.config, model.generation_config
+    config, generation = model.config, getattr(model, "generation_config", None)
     cast: dict[tuple[int, ...], Tensor] = {}  # a tied weight once, so that it stays shared
     for weight in weights.values():
         if _key(weight) not in cast:
             cast[_key(weight)] = _converted(weight, loaded.dtype)
     model.config = copy.deepcopy(config)  # saving writes into it
-    model.generation_config = GenerationConfig()  # the source's own may break rules that only saving checks
+    if generation is not None:
+        model.generation_config = GenerationConfig()  # the source's own may break rules that only saving checks
     try:
         model.save_pretrained(folder, state_dict={name: cast[_key(weight)] for name, weight in weights.items()})
         model.config.dtype = loaded.dtype
@@ -105,7 +107,9 @@ def _save_whole(loaded: Loaded, weights: Mapping[str, Tensor], folder: Path) -> 
                 setattr(model.config, name.removeprefix("config."), value)
         model.config.save_pretrained(folder)
     finally:
-        model.config, model.generation_config = config, generation
+        model.config = config
+        if generation is not None:
+            model.generation_config = generation
 
 
 def _key(weight: Tensor) -> tuple[int, ...]:

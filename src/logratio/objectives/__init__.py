@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ConfigError, nearest
 from .base import Objective
 from .custom import from_file, from_package, installed
-from .mixture import with_sft
+from .mixture import could_imitate, with_sft
 
 _PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences", "custom"}
 
@@ -25,7 +25,7 @@ def load(name: str) -> Objective:
         ConfigError: No such objective; names the nearest.
     """
     objective = _found(name)
-    return with_sft(objective) if objective.data == "pairs" and not objective.supervised else objective
+    return with_sft(objective) if could_imitate(objective) else objective
 
 
 def _found(name: str) -> Objective:

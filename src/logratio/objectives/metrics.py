@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .views import PairLogps, PairSums
+from ..batch.logps import Logps
+from ..batch.packed import PackedBatch
+from .views import PairLogps, PairSums, scored_pairs, scores
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,14 @@ TABLE: dict[str, tuple[str, str]] = {
     "loss": ("Σ_k c_k Σ_i w_i ℓ_ki / Σ_i w_i over the step", "as the objective"),
     "nll_per_token": ("−Σ log π(y_t) / Σ 1 over scored tokens", "nat/token"),
     "accuracy": (
-        f"share of pairs with chosen log-ratio above the rejected one, ½ where they differ by at most {EQUAL:g} nat",
+        "share of pairs with chosen log-ratio (reward model: score) above the rejected one, ½ where they differ by at "
+        f"most {EQUAL:g} nat",
         "share",
     ),
-    "margin": ("β·(chosen log-ratio − rejected log-ratio)", "nat"),
+    "margin": ("β·(chosen log-ratio − rejected log-ratio); reward model: r⁺ − r⁻", "nat"),
+    "score": ("mean of the reward model's r over responses", "nat"),
+    "score_chosen": ("r of the chosen response, mean over pairs", "nat"),
+    "score_rejected": ("r of the rejected response, mean over pairs", "nat"),
     "likelihood_accuracy": ("share of pairs with log π(y⁺|x) > log π(y⁻|x), ½ where equal", "share"),
     "per_token_accuracy": ("share of pairs with log π(y⁺|x)/|y⁺| > log π(y⁻|x)/|y⁻|, ½ where equal", "share"),
     "logp_chosen_per_token": ("Σ log π(y⁺|x) / Σ chosen tokens", "nat/token"),
@@ -75,13 +81,31 @@ def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
     chosen, rejected = pairs.chosen_logratio, pairs.rejected_logratio
     difference = chosen - rejected
     return {
-        "accuracy": Metric((torch.sign(difference) * (difference.abs() > EQUAL) + 1) / 2, "edge"),
+        "accuracy": Metric(_right(difference), "edge"),
         "margin": Metric(beta * difference, "edge"),
         "logratio_chosen": Metric(chosen, "edge"),
         "logratio_rejected": Metric(rejected, "edge"),
         "logratio_chosen_per_token": Metric(chosen / pairs.chosen_length, "edge", pairs.chosen_length),
         "logratio_rejected_per_token": Metric(rejected / pairs.rejected_length, "edge", pairs.rejected_length),
     }
+
+
+def score_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
+    """Return a reward model's accuracy, margin and scores (formulas in `TABLE`)."""
+    score_S, pairs = scores(logps), scored_pairs(logps, batch)
+    difference = pairs.chosen - pairs.rejected
+    return {
+        "accuracy": Metric(_right(difference), "edge"),
+        "margin": Metric(difference, "edge"),
+        "score": Metric(score_S, "response"),
+        "score_chosen": Metric(pairs.chosen, "edge"),
+        "score_rejected": Metric(pairs.rejected, "edge"),
+    }
+
+
+def _right(difference: Tensor) -> Tensor:
+    """Return 1 where a pair is ranked as people did, 0 where not, ½ where equal up to rounding."""
+    return (torch.sign(difference) * (difference.abs() > EQUAL) + 1) / 2
 
 
 def decided(metrics: dict[str, Metric], tie: Tensor) -> dict[str, Metric]:

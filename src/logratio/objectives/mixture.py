@@ -17,6 +17,12 @@ from .base import Objective, Settings, Term
 NAME = "sft_weight"
 
 
+def could_imitate(objective: Objective) -> bool:
+    """Whether a supervised term would add something: pairs, no such term yet, and a head that predicts tokens."""
+    predicts = objective.needs(objective.settings()).head == "lm"
+    return objective.data == "pairs" and not objective.supervised and predicts
+
+
 def with_sft(objective: Objective) -> Objective:
     """Return a pairwise objective with one more setting, `sft_weight`, and where that is above 0 one more term.
 

@@ -87,7 +87,21 @@ class PairLogps(PairSums):
         return self.chosen_logratio - self.rejected_logratio
 
 
-P = TypeVar("P", bound=PairSums)
+@dataclass(frozen=True)
+class ScoredPairs:
+    """A reward model's scores of the chosen and the rejected response of each edge, [E].
+
+    Attributes:
+        chosen, rejected: Scores; under Bradley–Terry their difference is a log-odds, nats.
+        probability: Probability that the winner is preferred, in [0, 1]; 1 for a plain label.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    probability: Tensor
+
+
+P = TypeVar("P", bound=PairSums | ScoredPairs)
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,31 @@ def pairs(logps: Logps, batch: PackedBatch) -> PairLogps:
     )
 
 
+def scores(logps: Logps) -> Tensor:
+    """Return each response's score, [S].
+
+    Raises:
+        ValueError: The log-probs come from a language model's head.
+    """
+    if logps.score_S is None:
+        raise ValueError("scores are read of a model without a scalar head; declare Needs(head='score').")
+    return logps.score_S
+
+
+def scored_pairs(logps: Logps, batch: PackedBatch) -> ScoredPairs:
+    """Gather a reward model's scores of both sides of every edge."""
+    score_S = scores(logps)
+    return ScoredPairs(
+        chosen=score_S.index_select(0, batch.winner_E),
+        rejected=score_S.index_select(0, batch.loser_E),
+        probability=_probability(batch).to(score_S),
+    )
+
+
+def _probability(batch: PackedBatch) -> Tensor:
+    return batch.edge.get("probability", torch.ones(len(batch.winner_E), device=batch.winner_E.device))
+
+
 def _sums(policy_S: Tensor, batch: PackedBatch) -> PairSums:
     won, lost = batch.winner_E, batch.loser_E
     return PairSums(
@@ -146,7 +185,7 @@ def _sums(policy_S: Tensor, batch: PackedBatch) -> PairSums:
         rejected=policy_S.index_select(0, lost),
         chosen_length=batch.length_S.to(policy_S).index_select(0, won),
         rejected_length=batch.length_S.to(policy_S).index_select(0, lost),
-        probability=batch.edge.get("probability", torch.ones(len(won), device=won.device)).to(policy_S),
+        probability=_probability(batch).to(policy_S),
     )
 
 

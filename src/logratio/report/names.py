@@ -31,11 +31,16 @@ class Metric:
 
 
 _METRICS = {
-    ACCURACY: Metric("Pair accuracy", "", True, "share of pairs whose chosen response has the higher log-ratio"),
+    ACCURACY: Metric(
+        "Pair accuracy", "", True, "share of pairs whose chosen response has the higher log-ratio, or score"
+    ),
     LENGTH_ONLY: Metric("Length-only baseline", "", True, "accuracy of judging by length alone"),
     LOSS: Metric("Loss", "", False, "the objective, on average over items"),
     NLL: Metric("Loss per token", "nats/token", False, "−log π of the demonstrated tokens"),
-    "margin": Metric("Margin", "", False, "implicit reward of chosen minus that of rejected"),
+    "margin": Metric("Margin", "", False, "reward of chosen minus that of rejected, implicit or a reward model's"),
+    "score": Metric("Score", "", False, "a reward model's number for a response, on average"),
+    "score_chosen": Metric("Score of chosen"),
+    "score_rejected": Metric("Score of rejected"),
     "logratio_chosen": Metric("Log-ratio of chosen", "nats", False, "log π − log π_ref, summed over tokens"),
     "logratio_rejected": Metric("Log-ratio of rejected", "nats", False, "log π − log π_ref, summed over tokens"),
     "logratio_chosen_per_token": Metric("Log-ratio of chosen, per token", "nats/token"),
@@ -95,7 +100,14 @@ PANELS = (
     Panel("Loss", {LOSS: ""}),
     Panel("Loss per token", {NLL: ""}, "nats/token", "−log π of the demonstrated tokens."),
     Panel("Accuracy", {ACCURACY: ""}, "", "Pairs ranked as the annotators did; the dotted line is chance.", 0.5),
-    Panel("Margin", {"margin": ""}, "", "Implicit reward of the chosen response minus that of the rejected one.", 0.0),
+    Panel("Margin", {"margin": ""}, "", "Reward of the chosen response minus that of the rejected one.", 0.0),
+    Panel(
+        "Score",
+        {"score_chosen": "chosen", "score_rejected": "rejected", "score": "all responses"},
+        "",
+        "A reward model's numbers. Only differences within a prompt are learned from, unless centring pulls them to 0.",
+        0.0,
+    ),
     Panel(
         "Log-ratio to the reference",
         {

@@ -51,7 +51,7 @@ def compose(run: RunFiles) -> Page:
     sections = [
         Section("Curves", plots(run) or [Prose(["No metric was logged."])], _curves_lead(run)),
         Section("Evaluation", _evaluation(run, measured)),
-        Section("Samples, before and after", _samples(run), _samples_lead(run)),
+        *([] if _scores(run) else [Section("Samples, before and after", _samples(run), _samples_lead(run))]),
         Section("What this page does not show", [Prose(_limits(measured))]),
         Section("How it was run", _how(run)),
     ]
@@ -77,6 +77,11 @@ def _objective(run: RunFiles) -> str:
     return plain(next((entry["name"] for entry in named if entry.get("name")), "objective not recorded"))
 
 
+def _scores(run: RunFiles) -> bool:
+    """Whether a reward model was trained, which does not generate."""
+    return _mapping(run.manifest.get("objective")).get("head") == "score"
+
+
 def _finished(run: RunFiles) -> bool:
     """Whether training came to its end; the last evaluation is written only then."""
     status = run.manifest.get("status")
@@ -87,13 +92,13 @@ def _measured(run: RunFiles) -> Measured:
     logged = run.evals[0] if run.evals and run.evals[0]["step"] == 0 else {}
     first = run.evaluation.get("before") or logged  # of a best checkpoint: step 0 on the prompts it is reported on
     if run.evaluation:
-        last, what = run.evaluation, "final policy"
+        last, what = run.evaluation, "final model" if _scores(run) else "final policy"
     elif run.evals and run.evals[-1]["step"] > 0:
         last = run.evals[-1]
         what = f"step {last['step']:,}"
     else:
         last, what = {}, "no step"
-    return Measured(before=_intervals(first), after=_intervals(last), after_what=what)
+    return Measured(_intervals(first), _intervals(last), what, generates=not _scores(run))
 
 
 def _intervals(row: Row) -> dict[str, Interval]:
@@ -222,11 +227,15 @@ def _samples_lead(run: RunFiles) -> str:
 def _limits(measured: Measured) -> list[str]:
     said = [
         "Accuracy says that the policy tells the annotators' choice from the other answer on held-out prompts of the "
-        "same data. It does not say that people prefer what the policy writes, nor how it does on other prompts.",
+        "same data. It does not say that people prefer what the policy writes, nor how it does on other prompts."
+        if measured.generates
+        else "Accuracy says that the scores tell the annotators' choice from the other answer on held-out prompts of "
+        "the same data. It does not say how they rank what a policy trained on them will write, nor other prompts. A "
+        "reward model does not generate, so there are no samples and no KL.",
         "Intervals cover the choice of held-out prompts only. Another seed, or another order of the data, is one more "
         "run; this page shows one.",
     ]
-    if not any(name == RETAIN for name in measured.after):
+    if measured.generates and not any(name == RETAIN for name in measured.after):
         said.append(
             "Whether other abilities were kept was not measured: `logratio eval RUN --retain FILE` compares the loss "
             "on texts of your own before and after."

@@ -19,11 +19,13 @@ class Measured:
         before: Evaluation of the policy at step 0, by metric.
         after: Evaluation of the policy that `after_what` names, by metric.
         after_what: E.g. "final policy", or "step 120" where a run did not finish.
+        generates: Whether the model writes; a reward model has no samples to measure a KL on.
     """
 
     before: dict[str, Interval]
     after: dict[str, Interval]
     after_what: str
+    generates: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def verdict(measured: Measured) -> Verdict:
         tone = length_tone if tone == "good" else tone
     if KL in measured.after:
         support.append(f"Its samples lie {_full(measured.after[KL], 'nats a response')} from the reference (KL).")
-    elif name == ACCURACY:
+    elif name == ACCURACY and measured.generates:
         support.append("How far it moved from the reference (KL) was not measured.")
     return Verdict(tone, headline, " ".join(support))
 

@@ -47,6 +47,7 @@ class Case:
     def logps(self, logp_R: Tensor, *, typical: bool = False) -> Logps:
         """Return log-probs with what else the objective needs.
 
+        A score is the sum of its response's values, which then are no log-probs; reading one as such yields NaN.
         Entropy and Σπ² are as of a plausible distribution; the divergence from the reference vanishes there.
 
         Args:
@@ -54,6 +55,8 @@ class Case:
             typical: Whether each token is as probable as the distribution expects its draws to be, π(y_t) = Σπ².
         """
         needs = self.objective.needs(self.settings)
+        if needs.head == "score":
+            return Logps(torch.full_like(logp_R, torch.nan), score_S=self.batch.sum_by_response(logp_R))
         extras = needs.extras
         detached_R = logp_R.detach()
         return Logps(

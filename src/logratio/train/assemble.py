@@ -239,12 +239,13 @@ def _validation(
         held = read_groups(data.evaluation, range(len(data.evaluation)), values)
     else:
         held = read_groups(data.groups, data.held_out, train_values)
-    shown = _that_fit(held, passing)[: config.eval.samples]
+    generates = learner.needs.head == "lm"  # a reward model does not
+    shown = _that_fit(held, passing)[: config.eval.samples] if generates else []
 
     def live() -> AbstractContextManager[Policy]:
-        return live_reference(config, passing.model, passing.policy, bf16=passing.bf16)
         if learner.moving is not None:
             return learner.moving.live()
+        return live_reference(config, passing.model, passing.policy, bf16=passing.bf16)
 
     fixed = Prompts(
         prompts=shown,

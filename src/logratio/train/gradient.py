@@ -17,7 +17,7 @@ from ..batch.plan import plan
 from ..errors import NonFiniteError
 from ..evaluate import measure
 from ..logps.policy import Policy
-from ..logps.whole import join, slots
+from ..logps.whole import Axis, join, slots
 from ..objectives.base import Objective, Settings
 from .distributed import World, sync_gradients
 from .moving import MovingReference
@@ -185,7 +185,8 @@ def step_gradient(learner: Learner, step: Step) -> Totals:
 def _forward(learner: Learner, step: Step, members: Sequence[int]) -> tuple[PackedBatch, Logps]:
     batch = pack([step.groups[i] for i in members]).with_state(learner.state).to(learner.world.device)
     logps = learner.forward(batch)
-    _require_finite(step, batch, logps.policy_R, "policy log-prob")
+    for value in _differentiable(logps).values():
+        _require_finite(step, batch, value, "policy log-prob" if logps.score_S is None else "score")
     if learner.needs.reference and members:
         _require_finite(step, batch, batch.token["reference"], "reference log-prob")
     return batch, logps
@@ -204,7 +205,7 @@ def _item_route(learner: Learner, step: Step, bins: Sequence[Sequence[int]], tot
         sync_gradients(learner.policy, n == len(bins) - 1)
         batch, logps = _forward(learner, step, members)
         if not members:  # a rank short of bins takes part in the collectives, with coefficient 0
-            (logps.policy_R.sum() * 0.0).backward()
+            (torch.stack([value.sum() for value in _differentiable(logps).values()]).sum() * 0.0).backward()
             continue
         loss = weighted(learner, learner.objective.losses(logps, batch, learner.settings), batch, totals)
         _require_finite(step, batch, loss.reshape(1), "loss")
@@ -222,25 +223,26 @@ def _step_route(
     world = learner.world
     bins = ranks[world.rank]
     whole = pack(step.groups).with_state(learner.state).to(world.device)
-    places = [slots(step.groups, [i for members in own for i in members]) for own in ranks]
+    orders = [[i for members in own for i in members] for own in ranks]
     kept: list[tuple[PackedBatch, Logps]] = []
     with torch.set_grad_enabled(len(bins) == 1):  # with one bin the two phases share a forward
         sync_gradients(learner.policy, True)
         for members in bins:
             batch, logps = _forward(learner, step, members)
             kept.append((batch, logps if len(bins) == 1 else _detached(logps)))
-    floats = _gather(world, [logps for _, logps in kept], places, len(whole.target_R))
-    leaves = [value.requires_grad_() for value in _differentiable(floats)]
+    floats = _gather(world, step, [logps for _, logps in kept], orders)
+    leaves = {name: value.requires_grad_() for name, value in _differentiable(floats).items()}
     loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, totals)
     _require_finite(step, whole, loss.reshape(1), "loss")
-    coefficients = torch.autograd.grad(loss, leaves)
+    coefficients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
     for n, members in enumerate(bins):
         sync_gradients(learner.policy, n == len(bins) - 1)
         batch, logps = kept[0] if len(bins) == 1 else _forward(learner, step, members)
-        own = slots(step.groups, members).to(world.device)
-        parts = zip(_differentiable(logps), coefficients, strict=members != [])
-        surrogate = torch.stack([(value * given.index_select(0, own)).sum() for value, given in parts]).sum()
-        (surrogate + _auxiliary(step, batch, logps)).backward()
+        parts = []
+        for name, value in _differentiable(logps).items():
+            own = slots(step.groups, members, "S" if name == "score_S" else "R").to(world.device)
+            parts.append((value * coefficients[name].index_select(0, own)).sum())
+        (torch.stack(parts).sum() + _auxiliary(step, batch, logps)).backward()
     out = Totals()
     if world.rank == 0:  # every rank holds the same numbers: one of them counts
         out.loss += loss.detach().double().cpu()
@@ -250,25 +252,27 @@ def _step_route(
     return out
 
 
-def _gather(world: World, own: Sequence[Logps], places: Sequence[Tensor], size: int) -> Logps:
-    """Put every rank's floats in the step's order; each rank's `places` say where its own belong."""
+def _gather(world: World, step: Step, own: Sequence[Logps], orders: Sequence[Sequence[int]]) -> Logps:
+    """Put every rank's floats in the step's order; each rank's `orders` say which groups it had, one after another."""
 
-    def assemble(parts: list[Tensor]) -> Tensor:
+    def assemble(parts: list[Tensor], axis: Axis) -> Tensor:
         everyone = torch.cat(world.gather(torch.cat([part.detach() for part in parts])))
-        where = torch.cat(list(places)).to(everyone.device)
-        return torch.empty(size, dtype=everyone.dtype, device=everyone.device).index_copy(0, where, everyone)
+        where = torch.cat([slots(step.groups, order, axis) for order in orders]).to(everyone.device)
+        return torch.empty_like(everyone).index_copy(0, where, everyone)
 
     return join(own, assemble)
 
 
-def _differentiable(logps: Logps) -> list[Tensor]:
-    """Return the floats through which a loss reaches the policy."""
-    return [value for value in (logps.policy_R, logps.divergence_R) if value is not None]
+def _differentiable(logps: Logps) -> dict[str, Tensor]:
+    """Return the floats through which a loss reaches the policy, by name."""
+    if logps.score_S is not None:
+        return {"score_S": logps.score_S}
+    apart_R = logps.divergence_R
+    return {"policy_R": logps.policy_R, **({} if apart_R is None else {"divergence_R": apart_R})}
 
 
 def _detached(logps: Logps) -> Logps:
-    apart_R = logps.divergence_R
-    return replace(logps, policy_R=logps.policy_R.detach(), divergence_R=None if apart_R is None else apart_R.detach())
+    return replace(logps, **{name: value.detach() for name, value in _differentiable(logps).items()})
 
 
 def _require_finite(step: Step, batch: PackedBatch, values: Tensor, name: str) -> None:
@@ -276,7 +280,9 @@ def _require_finite(step: Step, batch: PackedBatch, values: Tensor, name: str) -
     if bool(good.all()):
         return
     rows = batch.row_G
-    if len(values) == len(batch.response_R):
+    if len(values) == batch.responses:
+        rows = rows[batch.spans.group_S.to(rows.device)[~good].unique()]
+    elif len(values) == len(batch.response_R):
         bad_S = batch.response_R[~good].unique()
         rows = rows[batch.spans.group_S.to(bad_S.device)[bad_S].unique()]
     raise NonFiniteError(

@@ -79,8 +79,8 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     problems = [_unknown(path, value, valid) for path, value in flat.items() if not _known(path, valid)]
     if problems:
         raise ConfigError("\n".join(problems))
-    suggested = {path: value for path, value in objective.suggests.items() if path not in flat}
-    document = _nested({"objective.name": "dpo", **suggested, **flat})
+    suggested = {path: value for path, value in objective.suggests.items() if flat.get(path) is None}
+    document = _nested({"objective.name": "dpo", **flat, **suggested})
     given = {key: value for key, value in document["objective"].items() if key != "name"}
     problems = _violations(objective.settings, given, valid, "objective.") + _violations(RunConfig, document, valid)
     if problems:

@@ -11,17 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from ..batch.group import Group
+from ..batch.needs import Head
 from ..batch.packed import pack
 from ..config import RunConfig
 from ..data.prepare import prepare
 from ..data.prepared import Prepared, held_out
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ModelError
 from ..evaluate.halves import halves
 from ..evaluate.measure import measured_names
 from ..logps.policy import Policy, choose_path
 from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
-from ..rollout.generate import context
+from ..models.scalar import settle_padding
+from ..rollout.generate import context, stop_tokens
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
@@ -145,10 +147,11 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
 
 
 def _require_margins(prepared: Prepared, objective: str) -> None:
+    without = "leave objective.margin_scale out" if objective == "reward" else "use --objective dpo"
     if not any(group.columns.edge["margin"].any() for group in prepared.groups):
         raise DataError(
             f"none of {len(prepared.groups):,} pairs says how strong its preference is, and {objective} reads that: "
-            "bring a column `margin`, or responses with scores; or use --objective dpo."
+            f"bring a column `margin`, or responses with scores; or {without}."
         )
 
 
@@ -176,17 +179,33 @@ def _choosing(config: RunConfig, prompt_hash: NDArray[np.uint64]) -> NDArray[np.
 
 
 def policy_of(resolved: Resolved, world: World, tokenizer: Any, inputs: Inputs) -> Loaded:
-    """Load the model in float32, with the adapter that the recipe asks for."""
-    config = resolved.config
+    """Load the model in float32, with the adapter that the recipe asks for, and with the head of the objective.
+
+    Raises:
+        ModelError: A model given as an object ends in another head.
+    """
+    config, head = resolved.config, resolved.objective.needs(resolved.settings).head
     if inputs.model is not None:
         own = loaded(inputs.model.to(world.device), tokenizer, config.model, hold=True)
+        _require_head(own, head, config.objective["name"])
         for weight in own.model.parameters():
             if weight.dtype in (torch.bfloat16, torch.float16):
                 weight.data = weight.data.float()
-        return own
-    made = load_model(config.model, lora=config.lora, seed=config.train.seed)
-    made.model.to(world.device)
-    return made
+    else:
+        own = load_model(config.model, lora=config.lora, seed=config.train.seed, head=head)
+        own.model.to(world.device)
+    if head == "score":
+        settle_padding(own.model, tokenizer, stop_tokens(own.model, tokenizer))
+    return own
+
+
+def _require_head(model: Loaded, head: Head, objective: str) -> None:
+    if model.head != head:
+        has, wants = ("a scalar head", "log-probs") if head == "lm" else ("no scalar head", "one")
+        raise ModelError(
+            f"the model given ({type(model.model).__name__}) has {has}, and {objective} needs {wants}: "
+            "give it by name, or as the AutoModelFor… class that fits the objective."
+        )
 
 
 def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
@@ -195,7 +214,7 @@ def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
     policy.train(config.train.checkpointing)  # blocks recompute in training mode alone; dropout is 0 in both
     if config.train.path == "auto":
         first = [data.groups[int(i)] for i in data.train[:4]]
-        choose_path(policy, pack(first))
+        choose_path(policy, pack(first), model.head)
     return policy
 
 

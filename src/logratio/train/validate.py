@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.group import Group, Ints
+from ..batch.logps import Logps
 from ..evaluate.kl import divergence, sample_measures
 from ..evaluate.measure import Scored, objective_measures
 from ..logps.reference import require_finite
-from ..logps.whole import whole
+from ..logps.whole import by_group, part, whole
 from ..rollout.generate import Sample, generate
 from .distributed import unsharded
 from .gradient import Learner, Live
@@ -64,32 +65,38 @@ class Validation:
 
         With `select`, the measures of those groups alone stand under "select", those of the others under "unseen".
         """
-        everything = np.arange(len(self.groups))
-        row = {**self.measures(everything, done), **self.sample(done)}
+        row = self.sample(done)
+        if not self.groups:
+            return row
+        groups, logps = self._scored(done)
+        row = {**self._measures(groups, logps, range(len(groups))), **row}
         if self.select is None:
             return row
-        return {**row, "select": self.measures(self.select, done), "unseen": self.measures(self.unseen(), done)}
+        halves = {"select": self.select.tolist(), "unseen": self.unseen().tolist()}
+        return {**row, **{name: self._measures(groups, logps, half) for name, half in halves.items()}}
 
     def unseen(self) -> NDArray[np.int64]:
         """Return the positions that took no part in choosing a best checkpoint."""
         return np.setdiff1d(np.arange(len(self.groups)), [] if self.select is None else self.select)
 
-    def measures(self, positions: NDArray[np.int64], done: int) -> dict[str, Any]:
-        """Evaluate the objective once on some held-out groups, as if they were one step, after `done` steps.
+    def _scored(self, done: int) -> tuple[list[Group], Logps]:
+        """Score all held-out groups once, by all processes together.
 
         Raises:
             NonFiniteError: A log-prob is NaN or infinite.
         """
-        groups = [self.groups[int(i)] for i in positions]
-        if not groups:
-            return {}
         learner = self.learner
-        groups = list(learner.with_reference(groups))
-        logps = whole(learner.forward, groups, bin_tokens=learner.bin_tokens)
-        values = np.split(logps.policy_R.numpy(), np.cumsum([group.scored for group in groups])[:-1])
-        require_finite(groups, values, f"evaluation after {done} steps: policy")
-        scored = Scored.whole(groups, logps, learner.state)
-        found = objective_measures(scored, learner.objective, learner.settings)
+        groups = list(learner.with_reference(self.groups))
+        ranks = (learner.world.rank, learner.world.size)
+        logps = whole(learner.forward, groups, bin_tokens=learner.bin_tokens, ranks=ranks, gather=learner.world.gather)
+        values, what = by_group(groups, logps)
+        require_finite(groups, values, f"evaluation after {done} steps: {what}")
+        return groups, logps
+
+    def _measures(self, groups: Sequence[Group], logps: Logps, members: Sequence[int]) -> dict[str, Any]:
+        """Evaluate the objective on some of the groups, as if they were one step."""
+        scored = Scored.whole([groups[i] for i in members], part(groups, logps, members), self.learner.state)
+        found = objective_measures(scored, self.learner.objective, self.learner.settings)
         return {name: measure.to_json() for name, measure in found.items()}
 
     def sample(self, done: int) -> dict[str, Any]:
