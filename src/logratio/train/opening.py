@@ -68,6 +68,7 @@ class Opening:
             *self.data.prepared.report.lines(),
             f"model: {model.name}, {count(model.parameters)} parameters, {count(model.trainable)} trained; "
             f"{'bf16 products, float32 weights and log-probs' if self.bf16 else 'float32'}",
+            *(self._about_scores() if model.head == "score" else []),
             *([f"dropout set to 0: {dropped}"] if dropped else []),
             f"prompts: {self.policy.path} path ({self.policy.reason})",
             f"objective: {self.config.objective['name']}{f' ({settings})' if settings else ''}",
@@ -81,6 +82,12 @@ class Opening:
             self.memory,
             *_long_groups(self.data, train.bin_tokens or 1),
             *([f"processes: {self.world.size}, {self.world.mode}"] if self.world.size > 1 else []),
+        ]
+
+    def _about_scores(self) -> list[str]:
+        return [
+            f"score head: {self.model.head_origin}; padding is {self.tokenizer.pad_token}, which ends no response",
+            "samples: none, since a reward model does not generate",
         ]
 
     def manifest(self, identity: str) -> dict[str, Any]:
@@ -114,6 +121,7 @@ class Opening:
                 "name": self.config.objective["name"],
                 "formula": self.resolved.objective.formula,
                 "source": self.resolved.objective.source,
+                "head": model.head,
                 "origin": self.resolved.objective.origin,
             },
             "lr_source": self.lr_source,
