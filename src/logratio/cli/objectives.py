@@ -64,11 +64,12 @@ def _facts(objective: Objective) -> dict[str, str]:
     asked += [f"{extra} of the distribution" for extra in needs.extras]
     settings = [f"{key.path} = {key.default} ({key.rule})" for key in keys(objective.settings, "objective.").values()]
     suggested = [f"{path} = {shown(value)}" for path, value in objective.suggests.items()]
+    origin = f" ({objective.suggested_by})" if objective.suggested_by else ""
     return {
         "loss": objective.formula,
         "needs": ", ".join(asked),
         "scope": "each item by itself" if objective.scope == "item" else "the whole step over all processes",
         "settings": "\n".join(settings) or "none",
-        "suggests": f"{', '.join(suggested)} ({objective.suggested_by})" if suggested else "the general defaults",
+        "suggests": ", ".join(suggested or ["the general defaults"]) + origin,
         "source": objective.source,
     }

@@ -56,7 +56,7 @@ class Objective:
             of it, on detached log-probs.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
-        suggested_by: Where those come from.
+        suggested_by: Where those come from, or where the defaults do and what is published beyond them.
         origin: File and hash, or package and version, of an objective that is not one of these; "" of one that is.
         supervised: Whether it imitates the chosen response already, so that `sft_weight` is not offered beside it.
         facts: Properties that the contract suite holds it to.

@@ -43,6 +43,7 @@ OBJECTIVE = pairwise(
     summary="DPO with a uniform reference, beside imitation of the chosen response",
     formula="−log σ(β(S⁺ − S⁻)) − α·S⁺, S = log π summed over response tokens, mean over pairs",
     source="Xu et al. 2024 (arXiv:2401.08417)",
+    suggested_by="β of the authors' script; its rate of 1e-4 is for an adapter",
     reference=False,
     supervised=True,
     facts=Facts(curve="decreasing"),

@@ -97,6 +97,8 @@ OBJECTIVE = Objective(
     formula="−(1−ε)·log σ(m) − ε·log σ(−m), m = β·Δ[log π/π_ref] (or Δ[f'(π/π_ref)]), sums over response tokens, "
     "mean over pairs",
     source="Rafailov et al. 2023 (arXiv:2305.18290), Eq. 7; smoothing: Mitchell 2023; divergences: arXiv:2309.16240",
+    suggests={"train.batch_size": 64},
+    suggested_by="Rafailov et al. 2023, appendix B; its rate, 1e-6, is the general default below 3B parameters",
     data="pairs",
     settings=DpoSettings,
     terms=lambda settings: {"dpo": Term("edge")},

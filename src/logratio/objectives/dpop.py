@@ -48,5 +48,6 @@ OBJECTIVE = pairwise(
     summary="DPO that penalises a fall of the chosen response",
     formula="−log σ(β(a⁺ − a⁻ − λ·max(0, −a⁺))), a = log π/π_ref, sums over response tokens, mean over pairs",
     source="Pal et al. 2024 (arXiv:2402.13228)",
+    suggested_by="λ of the paper",
     facts=Facts(at_reference=lambda batch, settings: {"dpop": math.log(2)}, curve="decreasing"),
 )

@@ -42,6 +42,7 @@ OBJECTIVE = pairwise(
     summary="squared distance from a finite margin, on sequence sums",
     formula="(h − 1/(2τ))², h = Δ[log π/π_ref], sums over response tokens, mean over pairs",
     source="Azar et al. 2023 (arXiv:2310.12036), Eq. 17",
+    suggested_by="the paper trained bandits only: nothing is published for language models",
     facts=Facts(
         at_reference=lambda batch, settings: {"ipo": 1 / (4 * settings.tau**2)},
         invariant=PAIRWISE,

@@ -43,5 +43,6 @@ OBJECTIVE = pairwise(
     summary="squared distance from a finite margin, on per-token means",
     formula="(h − 1/(2τ))², h = Δ[mean over response tokens of log π/π_ref], mean over pairs",
     source="Azar et al. 2023 (arXiv:2310.12036), Eq. 17, on means",
+    suggested_by="τ of SimPO's authors on Llama-3-Base, who took rate 5e-7 and batch 128",
     facts=Facts(at_reference=lambda batch, settings: {"ipo_mean": 1 / (4 * settings.tau**2)}, curve="minimum"),
 )

@@ -52,6 +52,7 @@ OBJECTIVE = pairwise(
     summary="DPO with a price on length",
     formula="−log σ(β·Δ[log π/π_ref] + α·Δ|y|), sums over response tokens, mean over pairs",
     source="Park et al. 2024 (arXiv:2403.19159)",
+    suggested_by="α of the paper on dialogues; its rate and batch were not checked",
     facts=Facts(
         at_reference=_at_reference,
         invariant=PAIRWISE,

@@ -62,7 +62,7 @@ OBJECTIVE = pairwise(
     source="Hong et al. 2024 (arXiv:2403.07691), Eqs. 6-7",
     reference=False,
     supervised=True,
-    suggests={"train.lr": 5e-6},
-    suggested_by="Hong et al. 2024",
+    suggests={"train.lr": 5e-6, "train.batch_size": 32},
+    suggested_by="Hong et al. 2024; batch of the authors' script for Mistral",
     facts=Facts(curve="decreasing"),
 )

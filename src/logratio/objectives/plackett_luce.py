@@ -62,6 +62,7 @@ OBJECTIVE = Objective(
     summary="likelihood of a whole ranking: DPO for K responses",
     formula="−Σ_k log[e^{r_k}/Σ_{k and those below} e^{r_j}], r = β·log π/π_ref (sums over tokens), mean over prompts",
     source="Rafailov et al. 2023 (arXiv:2305.18290), App. A.3",
+    suggested_by="β is DPO's: the paper trains nothing with it",
     data="rankings",
     settings=PlackettLuceSettings,
     terms=lambda settings: {"plackett_luce": Term("group")},

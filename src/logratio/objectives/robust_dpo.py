@@ -48,6 +48,7 @@ OBJECTIVE = pairwise(
     summary="DPO made unbiased under a known rate of flipped labels",
     formula="[−(1−ε)·log σ(u) + ε·log σ(−u)]/(1−2ε), u = β·Δ[log π/π_ref], sums over response tokens, mean over pairs",
     source="Chowdhury et al. 2024 (arXiv:2403.00409)",
+    suggested_by="the paper's rate of 1e-3 and batch of 16, as TRL quotes them, are not taken over",
     facts=Facts(
         at_reference=lambda batch, settings: {"robust_dpo": math.log(2)},
         invariant=PAIRWISE,

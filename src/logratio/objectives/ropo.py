@@ -54,6 +54,7 @@ OBJECTIVE = pairwise(
     summary="a logistic loss whose gradient fades on pairs that look mislabelled",
     formula="4α/(1+α)²·[−log σ(u) + α·σ(−u)], u = β·Δ[log π/π_ref], sums over response tokens, mean over pairs",
     source="Liang et al. 2024 (arXiv:2404.04102)",
+    suggested_by="α of a third party's implementation",
     facts=Facts(
         at_reference=lambda batch, settings: {"ropo": _scale(settings.alpha) * (math.log(2) + settings.alpha / 2)},
         invariant=PAIRWISE,

@@ -51,6 +51,6 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     suggests={"train.lr": 1e-5},
-    suggested_by="common practice for models of 1B to 8B",
+    suggested_by="between Tülu 3 8B (5e-6) and Zephyr 7B (2e-5), as published",
     supervised=True,
 )

@@ -42,6 +42,7 @@ OBJECTIVE = pairwise(
     summary="hinge on log-probs beside imitation of the chosen response, no reference",
     formula="max(0, δ − S⁺ + S⁻) − λ·S⁺, S = log π summed over response tokens, mean over pairs",
     source="Zhao et al. 2023 (arXiv:2305.10425)",
+    suggested_by="δ and λ are the defaults of HALOs; the paper's rate and batch were not checked",
     reference=False,
     supervised=True,
     facts=Facts(curve="decreasing"),

@@ -84,6 +84,7 @@ OBJECTIVE = Objective(
     summary="DPO that accounts for the drift from the reference at each token, over the whole vocabulary",
     formula="−log σ(β(Δ[log π/π_ref] + α(sg D⁺ − D⁻))), D = Σ_t KL(π_ref‖π) over the vocabulary, mean over pairs",
     source="Zeng et al. 2024 (arXiv:2404.11999)",
+    suggested_by="α of the authors' code",
     data="pairs",
     settings=TdpoSettings,
     terms=lambda settings: {"tdpo": Term("edge")},

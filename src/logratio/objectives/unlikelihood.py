@@ -41,6 +41,7 @@ OBJECTIVE = pairwise(
     summary="raise the chosen response, push the rejected one down: a baseline",
     formula="−S⁺ + α·S⁻, S = log π summed over response tokens, mean over pairs",
     source="Rafailov et al. 2023 (arXiv:2305.18290), §6",
+    suggested_by="one of the paper's α; it states no rate or batch for this baseline",
     reference=False,
     supervised=True,
     facts=Facts(curve="decreasing"),
