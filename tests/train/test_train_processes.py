@@ -177,6 +177,34 @@ def test_whole_runs_of_two_processes_are_those_of_one(tmp_path):
         same_run(tmp_path / "full-none", tmp_path / label)
 
 
+@pytest.mark.slow
+def test_two_processes_move_it_as_one_does(tmp_path):
+    """Replicated and sharded, replaced and averaged, all weights and adapters; resumed by both what one began."""
+    world = small_run.world(tmp_path)
+    recipes = {
+        "full": {"reference_sync": {"every": 2, "alpha": 0.6}},
+        "lora": {"reference_sync": {"every": 2}, "lora": {"r": 4}},
+        "kto": {"reference_sync": {"every": 3}, "objective": "kto"},
+    }
+    jobs = {}
+    for (name, change), mode in product(recipes.items(), ("none", "replicate", "shard")):
+        own = {**world, **change, "train.parallel": mode, "train.bin_tokens": 60}
+        jobs[name, mode] = ["run", str(tmp_path / f"{name}-{mode}"), {**own, "cache": str(tmp_path / "cache")}]
+    process_worker.work([job for (_, mode), job in jobs.items() if mode == "none"])
+    begun = {**jobs["full", "none"][2], "stop_at": ("train", 3, ["SIGTERM"])}
+    process_worker.work([["run", str(tmp_path / "grows"), begun]])
+    grows = ["run", str(tmp_path / "grows"), {**jobs["full", "none"][2], "resume": str(tmp_path / "grows")}]
+    together(tmp_path, [*(job for (_, mode), job in jobs.items() if mode != "none"), grows])
+    for name, mode in product(recipes, ("replicate", "shard")):
+        same_run(tmp_path / f"{name}-none", tmp_path / f"{name}-{mode}")
+        alone, both = (
+            [row["kl"]["mean"] for row in small_run.metrics(tmp_path / f"{name}-{which}") if row["kind"] == "eval"]
+            for which in ("none", mode)
+        )
+        assert both == pytest.approx(alone, rel=1e-3, abs=1e-5) and max(both) > 1e-3
+    same_run(tmp_path / "full-none", tmp_path / "grows")
+
+
 def command(folder, **changes):
     """Start `logratio train` with two processes; return the exit code, and their messages."""
     recipe = {**small_run.world(folder), **small_run.RECIPE, "output": folder / "run", **changes}
