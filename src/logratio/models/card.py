@@ -100,10 +100,10 @@ def _limits(scores: bool) -> str:
 
 def _use(adapter: bool) -> str:
     """Return how a reward model is loaded, and where its scores are."""
-    names = "`num_labels=1` and `pad_token_id` of the tokenizer beside it, PEFT installed" if adapter else ""
+    names = "with `num_labels=1`, PEFT installed, then its `config.pad_token_id` set to the tokenizer's"
     return (
         "It gives a response one number, its score, at the response's last token (end of turn included). Load it with "
-        f"`AutoModelForSequenceClassification.from_pretrained`{f' ({names})' if names else ''}; the score is `logits`. "
+        f"`AutoModelForSequenceClassification.from_pretrained`{f' ({names})' if adapter else ''}; `logits` are scores. "
         "Only differences between responses to one prompt were learned from people."
     )
 

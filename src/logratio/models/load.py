@@ -149,9 +149,12 @@ def load_model(
     if frozen:
         model.requires_grad_(False)
     _widen(model, torch.float64 if dtype == torch.float64 else torch.float32)
+    tokenizer = load_tokenizer(name if _stored(name, "tokenizer_config.json") else base)
+    if head == "score" and adapter is not None:
+        scalar.pad_as(model, tokenizer)
     return Loaded(
         model=model,
-        tokenizer=load_tokenizer(name if _stored(name, "tokenizer_config.json") else base),
+        tokenizer=tokenizer,
         name=name,
         dtype=source_dtype,
         fingerprint=fingerprint.of_folders(folders),

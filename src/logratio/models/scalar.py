@@ -48,7 +48,8 @@ def load(source: str, options: Mapping[str, Any], seed: int) -> tuple[Any, str]:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is missing, and the other one left over, is meant
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(source, **options)
+        with torch.random.fork_rng(devices=[]):  # a missing head is drawn, and then drawn anew below
+            model = AutoModelForSequenceClassification.from_pretrained(source, **options)
     finally:
         logging.set_verbosity(level)
     layer = getattr(model, "score", None)
@@ -100,5 +101,10 @@ def settle_padding(model: Any, tokenizer: Any, ends: Collection[int]) -> str:
             "model.resize_token_embeddings) and save both."
         )
     tokenizer.pad_token = known[0]
-    model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    pad_as(model, tokenizer)
     return str(known[0])
+
+
+def pad_as(model: Any, tokenizer: Any) -> None:
+    """Let the model's config say what the tokenizer pads with; an adapter's folder holds the tokenizer's word alone."""
+    model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
