@@ -1,11 +1,11 @@
 """Small random models and groups that several tests share."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from logratio.testing.worlds import VOCABULARY, random_groups
 
-__all__ = ["VOCABULARY", "random_groups", "tiny_llama"]
+__all__ = ["VOCABULARY", "random_groups", "tiny_llama", "tiny_scorer"]
 
 
 def tiny_llama(seed=0, dtype=torch.float32, tied=True, **changes):
@@ -26,3 +26,11 @@ def tiny_llama(seed=0, dtype=torch.float32, tied=True, **changes):
         }
     )
     return LlamaForCausalLM(config).to(dtype).eval()
+
+
+def tiny_scorer(seed=0, dtype=torch.float32):
+    """A random reward model of the same size."""
+    config = tiny_llama(seed).config
+    config.num_labels = 1
+    torch.manual_seed(seed)
+    return LlamaForSequenceClassification(config).to(dtype).eval()

@@ -16,17 +16,22 @@ from logratio.train import distributed
 from logratio.train.gradient import Learner, metric_names, step_gradient
 from logratio.train.optim import Optimizer
 from logratio.train.source import Step
-from worlds import random_groups, tiny_llama
+from worlds import random_groups, tiny_llama, tiny_scorer
 
 LORA = {"attention": ("q_proj", "v_proj"), "head": ("lm_head",)}
 BIN_TOKENS = 60
 
 
 def model_of(layout, dtype):
-    """A random Llama: tied, untied, or with a LoRA adapter whose B is not 0 on attention or on the head."""
+    """A random Llama: tied, untied, or with a LoRA adapter whose B is not 0 on attention or on the head; or scoring."""
     if layout in ("tied", "untied"):
         return tiny_llama(tied=layout == "tied", dtype=dtype)
-    model = create(tiny_llama(tied=False), LoraConfig(r=4, targets=LORA[layout]), seed=0).to(dtype)
+    if layout == "score":
+        return tiny_scorer(dtype=dtype)
+    if layout == "score adapter":
+        model = create(tiny_scorer(), LoraConfig(r=4, targets=LORA["attention"]), seed=0, head="score").to(dtype)
+    else:
+        model = create(tiny_llama(tied=False), LoraConfig(r=4, targets=LORA[layout]), seed=0).to(dtype)
     draw = torch.Generator().manual_seed(1)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
