@@ -66,7 +66,7 @@ def _train(dtype, steps, stochastic=False, naive=False):
         else:
             same, moved = opt.step(5e-7, index)
             lost, total = lost + same.item(), total + moved.item()
-    kept = weight if naive else opt._kept(opt.slots[0])
+    kept = weight if naive else opt.kept(opt.slots[0])
     return (kept.detach().double() - start.to(dtype).double()), lost / max(total, 1)
 
 

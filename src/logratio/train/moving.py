@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..batch.group import Group
-from ..batch.packed import pack
-from ..batch.plan import plan
 from ..config import SyncConfig
 from ..logps.policy import Policy
 from ..logps.reference import PLAIN, require_finite
-from ..logps.whole import slots
-from .distributed import World, local, part_of, reshard, whole
+from ..logps.whole import by_group, whole
+from .distributed import World, local, part_of, reshard
+from .distributed import whole as gathered
 from .optim import Optimizer
 
 PREFIX = "reference/"
@@ -86,21 +84,18 @@ class MovingReference:
         Raises:
             NonFiniteError: A log-prob is NaN or infinite.
         """
-        ranks = plan([group.tokens for group in groups], world=self._world.size, budget=bin_tokens)
-        with torch.no_grad(), self.live() as reference:
-            parts = [
-                reference(pack([groups[i] for i in members]), PLAIN).policy_R for members in ranks[self._world.rank]
-            ]
-        logp_R = torch.cat(self._world.gather(torch.cat(parts))).float().cpu()
-        where = torch.cat([slots(groups, [i for members in own for i in members]) for own in ranks])
-        ordered_R = torch.empty(len(where)).index_copy(0, where, logp_R).numpy()
-        values = np.split(ordered_R, np.cumsum([group.scored for group in groups])[:-1])
-        require_finite(groups, values, "reference")
+        ranks, gather = (self._world.rank, self._world.size), self._world.gather
+        with self.live() as reference:
+            logps = whole(
+                lambda batch: reference(batch, PLAIN), groups, bin_tokens=bin_tokens, ranks=ranks, gather=gather
+            )
+        values, _ = by_group(groups, logps)
+        require_finite(groups, values, "reference log-prob")
         return [group.with_columns(token={"reference": own}) for group, own in zip(groups, values, strict=True)]
 
     def state(self) -> dict[str, Tensor]:
         """Return its weights as full tensors on the CPU, by `reference/NAME`; all ranks take part."""
-        return {f"{PREFIX}{name}": whole(value).cpu().contiguous() for name, value in self._weights.items()}
+        return {f"{PREFIX}{name}": gathered(value).cpu().contiguous() for name, value in self._weights.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned, on any number of ranks."""

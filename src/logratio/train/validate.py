@@ -65,11 +65,10 @@ class Validation:
 
         With `select`, the measures of those groups alone stand under "select", those of the others under "unseen".
         """
-        row = self.sample(done)
         if not self.groups:
-            return row
-        groups, logps = self._scored(done)
-        row = {**self._measures(groups, logps, range(len(groups))), **row}
+            return self.sample(done)
+        groups, logps = self._scored(done)  # first, since FSDP2 is set up by the whole model's forward, not a part's
+        row = {**self._measures(groups, logps, range(len(groups))), **self.sample(done)}
         if self.select is None:
             return row
         halves = {"select": self.select.tolist(), "unseen": self.unseen().tolist()}
