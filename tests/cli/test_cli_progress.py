@@ -100,6 +100,13 @@ def test_the_end_says_what_to_do_next(plain, status, said):
     assert said in out.getvalue()
 
 
+@pytest.mark.parametrize("head,samples", [("lm", True), ("score", False)])
+def test_a_reward_model_is_not_asked_to_write(plain, head, samples):
+    _, out, told = plain
+    told(Event("done", {"status": "finished", "directory": "runs/x", "step": 7, "evaluation": {}, "head": head}))
+    assert ("logratio sample runs/x" in out.getvalue()) == samples and "logratio eval runs/x" in out.getvalue()
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_live_line_stays_one_line(width):
     clock, out = Clock(), io.StringIO()

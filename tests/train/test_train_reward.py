@@ -65,11 +65,16 @@ def test_a_score_that_is_no_number_names_its_row(scope):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reward")
     lines = []
+
+    def hear(event):
+        lines.extend(event.data.get("lines", ()))
+        lines.extend([f"head {event.data['head']}"] if event.kind == "done" else ())
+
     run = small_run.run(
         **small_run.world(folder),
         **SMALL,
         output=str(folder / "run"),
-        on_event=lambda event: lines.extend(event.data.get("lines", ())),
+        on_event=hear,
     )
     return folder, run, lines
 
@@ -82,6 +87,7 @@ def test_a_run_says_what_it_is_and_leaves_accuracy_with_its_interval_beside_leng
         "samples: none, since a reward model does not generate",
         "reference: not needed by this objective",
         "responses of the first batch",
+        "head score",
     ):
         assert line in said
     evals = [row["step"] for row in small_run.metrics(run.directory) if row["kind"] == "eval"]

@@ -57,6 +57,7 @@ log π(y|x), both summed over a response's scored tokens with its end-of-turn to
 def _facts(objective: Objective) -> dict[str, str]:
     needs = objective.needs(objective.settings())
     asked: list[str] = [objective.data]
+    asked += ["a scalar head (made where there is none)"] if needs.head == "score" else []
     asked += ["a reference"] if needs.reference else []
     asked += ["responses borrowed from other prompts"] if needs.mismatched else []
     asked += ["ties too"] if needs.ties else []

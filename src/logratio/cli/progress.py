@@ -103,7 +103,8 @@ class ProgressLines:
             self._console.print(f"\nstopped after step {data['step']}; continue with: logratio train --resume {where}")
             return
         self._console.print(f"\nfinished: {where}/model loads in transformers; {where}/report.html shows the run.")
-        self._console.print(f"next: logratio sample {where}; logratio eval {where} --data FILE")
+        sample = "" if data.get("head") == "score" else f"logratio sample {where}; "  # a reward model does not write
+        self._console.print(f"next: {sample}logratio eval {where} --data FILE")
 
 
 def _measured(row: Mapping[str, Any]) -> str:

@@ -173,8 +173,14 @@ def _told_finished(run: Run, directory: RunDirectory, emit: Callable[..., None])
     )
     if directory.writes:
         write_report(run.directory)  # a kill between model and page leaves none
-    emit("done", status="finished", directory=str(run.directory), step=run.step, evaluation=run.evaluation)
+    _tell_done(run, directory, emit)
     return run
+
+
+def _tell_done(run: Run, directory: RunDirectory, emit: Callable[..., None]) -> None:
+    head = directory.manifest().get("objective", {}).get("head", "lm")
+    told = {"directory": str(run.directory), "step": run.step, "evaluation": run.evaluation, "head": head}
+    emit("done", status=run.status, **told)
 
 
 def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:
@@ -185,14 +191,16 @@ def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:
     if done < fitting.source.steps:
         return _interrupted(directory, done, fitting.emit)
     evaluation = finish(job, directory)
-    fitting.emit("done", status="finished", directory=str(directory.path), step=done, evaluation=evaluation)
-    return Run(directory.path, "finished", done, evaluation)
+    run = Run(directory.path, "finished", done, evaluation)
+    _tell_done(run, directory, fitting.emit)
+    return run
 
 
 def _interrupted(directory: RunDirectory, done: int, emit: Callable[..., None]) -> Run:
     _unfinished(directory, "interrupted")
-    emit("done", status="interrupted", directory=str(directory.path), step=done, evaluation={})
-    return Run(directory.path, "interrupted", done, {})
+    run = Run(directory.path, "interrupted", done, {})
+    _tell_done(run, directory, emit)
+    return run
 
 
 def _unfinished(directory: RunDirectory, status: str, **why: str) -> None:

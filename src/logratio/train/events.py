@@ -16,7 +16,7 @@ class Event:
     Attributes:
         kind: note and warning carry `text`; open `lines`, `steps`, `directory` and `config`; reference blocks `done`
             and `of`; train and eval `row`, `step` (completed) and `steps`; checkpoint `path`; done `status`,
-            `directory` and `evaluation`.
+            `directory`, `evaluation` and `head` (lm, or score of a reward model).
         data: As the kind says; plain numbers, texts, lists and dicts.
     """
 
