@@ -19,6 +19,7 @@ from logratio.errors import ConfigError, DataError, ModelError, NonFiniteError, 
 from logratio.evaluate.sample import side_by_side
 from logratio.logps.policy import Policy
 from logratio.train.gradient import Learner, step_gradient
+from logratio.train.recipe import resolve
 from logratio.train.source import Step
 from worlds import random_groups
 
@@ -179,6 +180,16 @@ def test_comparisons_of_one_prompt_are_one_group_unless_it_is_asked_otherwise(tm
         said = f"group_by_prompt: {'true' if grouped is None else 'false'}"
         assert said in (run.directory / "config.yaml").read_text()
     assert steps == {None: 2, False: 3}
+
+
+def test_grouping_is_as_the_objective_wants_where_the_recipe_leaves_it_open():
+    def grouped(objective, **rows):
+        recipe = {"model": "m", "data": "d.jsonl", "objective": objective, "rows": rows}
+        return resolve(recipe).config.rows.group_by_prompt
+
+    assert grouped("reward") and grouped("reward", group_by_prompt=None)
+    assert grouped("reward", group_by_prompt=False) is False
+    assert not grouped("dpo") and grouped("dpo", group_by_prompt=True)
 
 
 def test_a_margin_scale_without_margins_is_refused(tmp_path):
