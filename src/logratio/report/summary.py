@@ -90,7 +90,7 @@ def _against_length(after: Interval, baseline: Interval | None) -> tuple[Tone, s
         return "warn", "The length-only baseline was not measured, so length alone may explain this."
     judged = f"Judging by length alone scores {_mean(baseline)}"
     if after.ends is None or after.ends[0] <= baseline.mean:
-        return "warn", f"{judged}, which the policy is not shown to beat."
+        return "warn", f"{judged}, which this is not shown to beat."
     return "good", f"{judged}, so length alone does not explain this."
 
 
