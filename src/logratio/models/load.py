@@ -121,23 +121,7 @@ def load_model(
             model where a language model is asked for.
     """
     base, adapter = _base_of(name)
-    if adapter is not None and lora is not None:
-        raise ModelError(
-            f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
-            "or merge it into its base first with: logratio export --merge."
-        )
-    stored = stored_head(name)
-    head = head or stored
-    if head == "lm" and stored == "score":
-        raise ModelError(
-            f'"{name}" is a reward model (it ends in a scalar head), so it predicts no tokens; '
-            "use a causal language model here, or --objective reward to train it further."
-        )
-    if head == "score" and stored == "lm" and adapter is not None:
-        raise ModelError(
-            f'"{name}" is an adapter of a language model, which a scalar head cannot be trained beside; merge it into '
-            "its base first with: logratio export --merge."
-        )
+    head = _settled_head(name, head, adapter, lora)
     model, origin, source_dtype = _whole(base, dtype, head, seed)
     folders = [_folder(base)]
     kind: adapters.Kind = "none"
@@ -164,6 +148,32 @@ def load_model(
         head=head,
         head_origin=origin if adapter is None else f"as stored in {name}",
     )
+
+
+def _settled_head(name: str, head: Head | None, adapter: Path | None, lora: LoraConfig | None) -> Head:
+    """Return what the model shall end in, where that and its adapters go together.
+
+    Raises:
+        ModelError: They do not.
+    """
+    if adapter is not None and lora is not None:
+        raise ModelError(
+            f'"{name}" is an adapter already, and lora asks for a second one; leave lora out to train it further, '
+            "or merge it into its base first with: logratio export --merge."
+        )
+    stored = stored_head(name)
+    head = head or stored
+    if head == "lm" and stored == "score":
+        raise ModelError(
+            f'"{name}" is a reward model (it ends in a scalar head), so it predicts no tokens; '
+            "use a causal language model here, or --objective reward to train it further."
+        )
+    if head == "score" and stored == "lm" and adapter is not None:
+        raise ModelError(
+            f'"{name}" is an adapter of a language model, which a scalar head cannot be trained beside; merge it into '
+            "its base first with: logratio export --merge."
+        )
+    return head
 
 
 def stored_head(name: str) -> Head:
