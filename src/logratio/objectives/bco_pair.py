@@ -82,5 +82,6 @@ OBJECTIVE = Objective(
         curve="decreasing",
         swap=lambda settings: settings.beta,
         detached=True,
+        population=False,  # δ follows the policy without gradient: a field that is no loss's, with free directions
     ),
 )
