@@ -12,6 +12,7 @@ from logratio.batch.packed import pack
 from logratio.batch.plan import plan
 from logratio.errors import NonFiniteError
 from logratio.logps.policy import Policy
+from logratio.testing.cases import case
 from logratio.train.distributed import World
 from logratio.train.gradient import Learner, step_gradient
 from logratio.train.source import Step, mismatch
@@ -65,6 +66,20 @@ def test_both_routes_give_the_same_gradient(name, bin_tokens):
     step, step_totals = gradient(name, torch.float64, bin_tokens=bin_tokens, scope="step")
     assert off(step, item) <= 1e-12
     assert step_totals.loss.item() == pytest.approx(item_totals.loss.item(), rel=1e-10)
+
+
+ELSEWHERE = ("reward", "tdpo")
+"""A scalar head and a live reference; their routes are compared in test_train_reward and test_train_divergence."""
+
+
+@pytest.mark.parametrize("name", sorted({*objectives.names()} - {*ELSEWHERE}))
+def test_every_objective_has_one_gradient_by_its_route_in_bins_and_from_the_whole_step(name):
+    objective = objectives.load(name)
+    groups = case(objective, objective.settings(), n=8).groups
+    whole, whole_totals = gradient(name, torch.float64, bin_tokens=10**6, scope="step", groups=groups)
+    own, own_totals = gradient(name, torch.float64, bin_tokens=60, groups=groups)
+    assert whole.norm() > 1e-6 and off(own, whole) <= 1e-11
+    assert own_totals.loss.item() == pytest.approx(whole_totals.loss.item(), rel=1e-9)
 
 
 def test_a_step_loss_taken_bin_by_bin_would_be_wrong():
