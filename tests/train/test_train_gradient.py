@@ -82,6 +82,24 @@ def test_every_objective_has_one_gradient_by_its_route_in_bins_and_from_the_whol
     assert own_totals.loss.item() == pytest.approx(whole_totals.loss.item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["sft", "dpo", "simpo", "orpo"])
+def test_a_masked_token_that_nothing_follows_is_not_learned_at_all(name):
+    """Its gradient is exactly 0: any other token in its place leaves every bit of the gradient as it is."""
+
+    def ended(group, token):
+        responses = tuple(np.append(response, np.int32(token)) for response in group.responses)
+        return dataclasses.replace(
+            group, responses=responses, loss=tuple(np.append(mask, False) for mask in group.loss)
+        )
+
+    groups = WEIGHTED["sft" if name == "sft" else "dpo"][:6]
+    one, other = (
+        gradient(name, torch.float32, bin_tokens=10**6, groups=[ended(group, token) for group in groups])[0]
+        for token in (3, 17)
+    )
+    assert torch.equal(one, other) and one.norm() > 0
+
+
 def test_a_step_loss_taken_bin_by_bin_would_be_wrong():
     """The test above can fail: KTO's baseline differs between bins, so the item route gives another gradient."""
     right, _ = gradient("kto", torch.float64, bin_tokens=50)
