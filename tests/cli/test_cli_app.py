@@ -69,7 +69,7 @@ def test_version(capsys):
         (["eval", "x", "--data", "d", "--beta", "0"], "Must be > 0"),
         (["sample"], "RUN_OR_MODEL"),
         (["train", "--lr", "1", "--train.lr", "2"], "specified multiple times"),
-        (["train", "--objective", "dpoo"], 'Did you mean "dpo"?'),
+        (["train", "--objective", "dpoo"], 'did you mean "dpo"?'),
         (["train", "--model", "m", "--data", "d", "--beta", "0"], "`objective.beta` is 0"),
         (["report", "/nowhere"], "/nowhere"),
         (["-x"], '"-x"'),

@@ -174,3 +174,25 @@ def test_export_and_report_print_where_they_wrote(place, capsys):
     (place / "run" / "report.html").unlink()
     code, out, _ = called(capsys, "report", place / "run")
     assert code == 0 and (place / "run" / "report.html").is_file() and "report.html" in out
+
+
+def test_an_objective_of_one_s_own_takes_its_settings_from_the_command_line(place, capsys):
+    mine = place / "mine.py"
+    mine.write_text(
+        "from torch.nn.functional import softplus\n"
+        "from logratio.objectives.views import PairLogps\n\n\n"
+        "def steep(pairs: PairLogps, *, slope: float = 0.1):\n"
+        '    """DPO by another name."""\n'
+        "    return softplus(-slope * pairs.difference)\n"
+    )
+    words = ["--model", place / "model", "--data", place / "pairs.jsonl", "--output", place / "own"]
+    code, out, _ = called(capsys, "train", *words, "--objective", f"{mine}:steep", "--objective.slope", "0.3", *QUICK)
+    assert code == 0 and f"from: {mine}, sha256 " in out and "slope 0.3" in out
+    code, _, err = called(capsys, "train", *words, "--objective", f"{mine}:steap")
+    assert code == 2 and "defines no steap" in err
+
+
+def test_an_unknown_objective_is_answered_with_the_nearest(place, capsys):
+    words = ["--model", place / "model", "--data", place / "pairs.jsonl"]
+    code, _, err = called(capsys, "train", *words, "--objective", "simp0")
+    assert code == 2 and 'objective "simp0" does not exist (your own is PATH.py:FUNCTION); did you mean "simpo"?' in err

@@ -116,7 +116,8 @@ def _assignments(values: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _table() -> dict[str, Key]:
     """Return every key of the recipe and every setting of every objective, in the order of `--help`."""
     known = keys(RunConfig)
-    known["objective"] = Key("objective", "what is minimised", "", "dpo", objectives.names(), "string")
+    offered = f"what is minimised: {', '.join(objectives.names())}, or your own as PATH.py:FUNCTION"
+    known["objective"] = Key("objective", offered, "", "dpo", (), "string")
     known["lora"] = Key("lora", "train an adapter of this rank, scaled by 2", "", "none", (), "integer")
     first = {path: known[path] for path in FIRST}
     return first | {key.path: key for key in _settings()} | known

@@ -38,6 +38,4 @@ def _found(name: str) -> Objective:
     if name in packages:
         return from_package(packages[name])
     known = (*names(), *packages)
-    raise ConfigError(
-        f'objective "{name}" does not exist; {nearest(name, known)}, or give your own as PATH.py:FUNCTION.'
-    )
+    raise ConfigError(f'objective "{name}" does not exist (your own is PATH.py:FUNCTION); {nearest(name, known)}')
