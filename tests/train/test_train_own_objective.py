@@ -52,3 +52,10 @@ def test_its_file_and_hash_are_printed_and_recorded_and_a_change_is_told(mine, t
     mine.write_text(MINE.replace("0.2", "0.3"))
     again = lines(tmp_path, resume=str(tmp_path / "run"), **recipe)
     assert any("the objective is not what this run began with" in line for line in again)
+
+
+def test_a_run_without_a_name_is_called_after_the_function_not_the_path(mine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_run.run(**small_run.world(tmp_path), objective=f"{mine}:cubic", cache=tmp_path / "cache")
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name.endswith("start-mine-cubic") and (made / "model").is_dir()

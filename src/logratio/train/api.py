@@ -239,7 +239,8 @@ def _directory(config: RunConfig, resume: str | None) -> Path:
     if resume == "auto":
         raise RunError("--resume auto needs to know which run it continues; name its directory with --output.")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.model).name) or "model"
-    stem = f"{datetime.date.today():%Y-%m-%d}-{model}-{config.objective['name']}"
+    objective = Path(config.objective["name"]).name.replace(".py:", "-")  # one's own is PATH.py:FUNCTION
+    stem = f"{datetime.date.today():%Y-%m-%d}-{model}-{objective}"
     taken = (Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in itertools.count(1))
     return next(path for path in taken if not path.exists())
 
