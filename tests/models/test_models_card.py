@@ -98,7 +98,9 @@ def test_no_path_of_this_machine_is_in_the_card():
     assert "`org/base-1b` at revision `abc123`" in from_cache and "# base-1b, dpo" in from_cache
     assert "- Reference: org/base-1b as loaded" in from_cache
     assert front_matter(from_cache)["base_model"] == "org/base-1b"
-    for card_text in (text, from_cache):
+    own = text_of(manifest={**MANIFEST, "objective": {**MANIFEST["objective"], "name": "/home/me/mine.py:steep"}})
+    assert "- Objective: mine.py:steep" in own and front_matter(own)["tags"] == ["logratio", "mine.py:steep"]
+    for card_text in (text, from_cache, own):
         assert not {start for start in ("/models/", "/data/", "/home") if start in card_text}
 
 

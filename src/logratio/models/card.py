@@ -48,7 +48,8 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         evaluation: Metric → {mean, low, high, n}; a null mean was not measured.
         provenance: `provenance.json` of the saved weights.
     """
-    objective, base = manifest["objective"], _known_elsewhere(provenance["base"])
+    base = _known_elsewhere(provenance["base"])
+    objective = {**manifest["objective"], "name": Path(manifest["objective"]["name"]).name}  # one's own has a path
     adapter, scores = provenance["kind"] == "adapter", objective.get("head") == "score"
     front = {
         "library_name": "peft" if adapter else "transformers",
