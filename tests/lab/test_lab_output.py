@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from logratio import objectives
 from logratio.cli.app import main
 from logratio.errors import ConfigError
 from logratio.lab.docs import table, tables
@@ -69,11 +68,27 @@ def test_tables_in_documents_are_what_the_laboratory_finds(name):
     assert found and all(content == table(words) for words, content in found)
 
 
-def test_objectives_without_a_population_form_are_refused_by_name():
-    batchwise = [name for name in objectives.names() if not objectives.load(name).facts.population]
-    for name in batchwise:
-        with pytest.raises(ConfigError, match=name):
-            fill([name], ["clean"])
+@pytest.mark.parametrize("name", ["aot", "bco", "bco_pair", "beta_dpo", "wpo", "tdpo", "reward"])
+def test_an_objective_without_a_row_is_refused_by_name_beside_others_too(name):
+    with pytest.raises(ConfigError, match=f"^{name}: a loss that depends on more"):
+        fill(["dpo", name], ["clean"], sizes=False)
+
+
+def test_a_misspelt_objective_is_not_passed_over():
+    with pytest.raises(ConfigError, match='objective "ipoo" does not exist .*did you mean "ipo"'):
+        fill(["dpo", "ipoo"], ["clean"], sizes=False)
+
+
+def test_one_s_own_objective_has_a_row(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch.nn.functional import softplus\n"
+        "from logratio.objectives.views import PairLogps\n\n\n"
+        "def again(pairs: PairLogps, *, beta: float = 0.1):\n"
+        "    return softplus(-beta * pairs.difference)\n"
+    )
+    lab = fill([f"{tmp_path / 'mine.py'}:again"], ["clean"], sizes=False)
+    (cell,) = lab.cells.values()
+    assert cell.kind == "finite" and cell.distance_at_one < 1e-9
 
 
 @pytest.mark.slow

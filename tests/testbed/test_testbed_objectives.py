@@ -35,7 +35,7 @@ CORE = (
 
 @pytest.mark.parametrize("name", objectives.names())
 def test_it_fits_the_rows_that_it_is_given(name, nano, tmp_path):
-    """The loss on its own 48 rows falls, beyond the width of its first interval, in 12 steps."""
+    """The loss on its own 48 rows falls in 12 steps."""
     rows = list(itertools.islice(rows_for(nano, name), 48))
     goal = aim(name)
     train(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import objectives
+from ..errors import ConfigError
 from ..exact.comparisons import Comparisons
 from ..exact.population import Population, compared, duels, labelled
 from ..exact.world import World, policy
@@ -62,15 +63,24 @@ class Entry:
 
 
 def entries(names: tuple[str, ...] = ()) -> list[Entry]:
-    """Return the rows of these objectives, all if none is named.
+    """Return the rows of these objectives, in the order of their names; of all that have one, if none is named.
 
-    Left out are those without a population form, and those that read a token's whole distribution, which a table over
+    No row have those without a population form, and those that read a token's whole distribution, which a table over
     responses does not have.
+
+    Raises:
+        ConfigError: A named objective does not exist, or has no row.
     """
-    wanted: list[tuple[str, str, Mapping[str, Any]]] = [(name, name, {}) for name in objectives.names()]
-    wanted += [(label, name, values) for label, (name, values) in FURTHER.items()]
-    rows = [_entry(label, name, values) for label, name, values in wanted if not names or name in names]
-    return [row for row in rows if row.objective.facts.population and not row.objective.needs(row.settings).extras]
+    rows = [_entry(name, name, {}) for name in sorted(set(names or objectives.names()))]
+    kept = [row for row in rows if row.objective.facts.population and not row.objective.needs(row.settings).extras]
+    if names and len(kept) < len(rows):
+        without = ", ".join(row.name for row in rows if row not in kept)
+        raise ConfigError(
+            f"{without}: a loss that depends on more than weighted items, or on a token's whole distribution, has no "
+            "optimum over tables of responses; leave it out of logratio lab."
+        )
+    named = {row.name for row in kept}
+    return kept + [_entry(label, name, values) for label, (name, values) in FURTHER.items() if name in named]
 
 
 def _entry(label: str, name: str, values: Mapping[str, Any]) -> Entry:

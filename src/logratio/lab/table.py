@@ -62,7 +62,7 @@ def fill(
         say: Told of each row before it is computed.
 
     Raises:
-        ConfigError: No such objective or regime; names the nearest.
+        ConfigError: No such objective or regime, with the nearest name; or an objective that has no row.
     """
     began = time.monotonic()
     known = regimes()
@@ -70,8 +70,6 @@ def fill(
         if name not in known:
             raise ConfigError(f'regime "{name}" does not exist; {nearest(name, tuple(known))}')
     rows = entries(tuple(names))
-    if not rows:
-        raise ConfigError(f"{', '.join(names)} has no population form, so the laboratory cannot minimise it.")
     columns = [known[name] for name in regime_names or known]
     cells: dict[tuple[str, str], Cell] = {}
     convergences: dict[str, Convergence | None] = {}
