@@ -221,6 +221,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def stop() -> None:
-    """Leave the process group, where there is one."""
+    """Leave the process group, where there is one, all ranks at once: none exits while another still talks to it."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
