@@ -1,8 +1,21 @@
+import hashlib
+import os
+import time
+
 import numpy as np
 import pytest
 
+from logratio import files
 from logratio.errors import LogratioError
-from logratio.files import atomic_folder, atomic_path, content_hash, read_shard, write_json, write_shard
+from logratio.files import (
+    atomic_folder,
+    atomic_path,
+    content_hash,
+    read_shard,
+    remembered_sha256,
+    write_json,
+    write_shard,
+)
 
 
 def test_a_shard_comes_back_and_any_flipped_bit_makes_it_absent(tmp_path):
@@ -45,6 +58,32 @@ def test_the_hash_separates_parts_and_knows_types():
     assert content_hash("ab", "c") != content_hash("a", "bc")
     assert content_hash(np.array([1, 2], np.int32)) != content_hash(np.array([1, 2], np.int64))
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+def test_a_file_is_hashed_again_only_where_it_could_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path / "cache"))
+    read = []
+    monkeypatch.setattr(
+        files, "sha256_file", lambda path: read.append(path) or hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    path, old = tmp_path / "rows.jsonl", time.time_ns() - 10_000_000_000
+
+    def write(text):
+        path.write_text(text)
+        os.utime(path, ns=(old, old))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    first = write("one")
+    assert [remembered_sha256(path), remembered_sha256(path)] == [first, first]
+    assert len(read) == 1
+    second = write("two")  # of the same size, its time of modification set back: the time of change tells
+    assert remembered_sha256(path) == second
+    (note,) = (tmp_path / "cache" / "hashes").iterdir()
+    note.write_text("{")
+    assert remembered_sha256(path) == second and len(read) == 3
+    path.write_text("new")  # just now, so a write that follows at once could go unseen
+    remembered_sha256(path)
+    assert remembered_sha256(path) == hashlib.sha256(b"new").hexdigest() and len(read) == 5
 
 
 def test_a_folder_is_replaced_when_it_is_complete_and_not_before(tmp_path):

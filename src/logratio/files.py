@@ -7,9 +7,10 @@ import json
 import math
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .errors import LogratioError
 Arrays = Mapping[str, NDArray[Any]]
 _ALIGN = 64
 _CHUNK = 1 << 22
+_RACY = 2_000_000_000  # ns: the coarsest times that file systems keep
 
 
 def cache_root() -> Path:
@@ -107,6 +109,36 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content, from memory where the file is as it was when it was last read.
+
+    What is compared is the resolved path, size, and times of modification and of change, to the nanosecond. A file
+    modified less than 2 s before it was read is not remembered: another write could leave it with the same times.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    path, begun = path.resolve(), time.time_ns()
+    state = _state(path)
+    note = cache_root() / "hashes" / f"{content_hash(str(path))}.json"
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["state"] == state:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digest = sha256_file(path)
+    if state["mtime_ns"] < begun - _RACY and _state(path) == state:
+        with suppress(LogratioError):  # a cache that cannot be written costs time, no run
+            write_json(note, {"path": str(path), "state": state, "sha256": digest})
+    return digest
+
+
+def _state(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
 
 
 def content_hash(*parts: Any) -> str:
