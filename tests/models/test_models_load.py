@@ -1,6 +1,7 @@
 """Loading: names and folders, refusals, dropout, fingerprints, adapters."""
 
 import json
+import os
 import socket
 import time
 
@@ -9,9 +10,20 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from logratio import files
 from logratio.config import LoraConfig
 from logratio.errors import ModelError
-from logratio.models.load import known_positions, load_model, load_tokenizer, loaded, split_revision
+from logratio.files import sha256_file
+from logratio.models import load as loading
+from logratio.models.load import (
+    known_positions,
+    load_model,
+    load_tokenizer,
+    loaded,
+    split_revision,
+    stored_fingerprint,
+)
+from logratio.models.save import save_model
 
 SIZES = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 
@@ -65,12 +77,31 @@ def test_the_fingerprint_is_of_content_not_of_place(folder, tmp_path):
     assert load_model(str(folder)).fingerprint == first
 
 
-def test_a_models_file_is_hashed_once(folder, monkeypatch):
-    from logratio.models import fingerprint
+def test_a_models_file_is_read_once_to_be_named_and_not_loaded_for_it(folder, tmp_path, monkeypatch):
+    """A changed file of the same size is read again."""
+    import shutil
 
-    first = fingerprint.of_folders([folder])
-    monkeypatch.setattr(fingerprint, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
-    assert fingerprint.of_folders([folder]) == first
+    copy, read = shutil.copytree(folder, tmp_path / "copy"), []
+    weights = copy / "model.safetensors"
+    for path in copy.iterdir():
+        os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(files, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    monkeypatch.setattr(loading, "_whole", lambda *_: pytest.fail("it was loaded to be named"))
+    first = stored_fingerprint(str(copy))
+    assert stored_fingerprint(str(copy)) == first and sorted(read) == ["config.json", "model.safetensors"]
+    body, seen = bytearray(weights.read_bytes()), len(read)
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    os.utime(weights, (1e9, 1e9))
+    assert stored_fingerprint(str(copy)) != first and read[seen:] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapter"])
+def test_the_stored_fingerprint_is_that_of_the_loaded_model(folder, tmp_path, kind):
+    name = str(folder)
+    if kind == "adapter":
+        name = str(save_model(load_model(name, lora=LoraConfig(r=2)), load_tokenizer(name), tmp_path / "adapter"))
+    assert stored_fingerprint(name) == load_model(name).fingerprint
 
 
 def test_a_model_in_memory_is_hashed_by_its_weights(folder):

@@ -9,6 +9,7 @@ import small_run
 
 from logratio.errors import ReferenceChoiceError
 from logratio.files import read_shard, write_shard
+from logratio.logps import checked, reference
 
 TEMPLATE = "{% for m in messages %}{{ ' the' if m.role == 'user' else ' a' }}{{ m.content }}{{ eos_token }}{% endfor %}"
 GENERATION = "{% if add_generation_prompt %} a{% endif %}"
@@ -68,6 +69,38 @@ def test_what_changes_no_log_prob_reuses_them(world, tmp_path, change):
     assert len(before) == 8
     assert until_first_step({**arguments, "cache": cache, **change}, tmp_path / "run") == []
     assert shards(cache) == before
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Groups that are scored by the reference: to fill blocks, and to check what is there."""
+    counts = {"filled": 0, "checked": 0}
+
+    def counted(kind, real):
+        def score(policy, groups, **settings):
+            counts[kind] += len(groups)
+            return real(policy, groups, **settings)
+
+        return score
+
+    monkeypatch.setattr(reference, "score", counted("filled", reference.score))
+    monkeypatch.setattr(checked, "score", counted("checked", checked.score))
+    return counts
+
+
+@pytest.mark.parametrize("of_its_own", [False, True], ids=["start", "path"])
+def test_held_out_groups_are_scored_by_the_reference_once_for_all_runs(tmp_path, scored, of_its_own):
+    """Those of evaluation data too, of which a run takes some; a few are scored again to check what is cached."""
+    arguments = {**small_run.world(tmp_path), "cache": tmp_path / "cache", "eval.samples": 0, "eval.max_groups": 15}
+    arguments["eval.data"] = str(small_run.write_rows(tmp_path / "held.jsonl", small_run.pairs(20, seed=1)))
+    if of_its_own:
+        arguments["reference"] = str(small_run.start_model(tmp_path / "other", seed=1))
+    first = small_run.run(**arguments, output=str(tmp_path / "first"))
+    assert first.evaluation["accuracy"]["n"] == 15
+    assert scored == {"filled": 60 + 15, "checked": 3 + 3}
+    changes = {"objective": {"name": "ipo", "tau": 0.4}, "train.lr": 2e-3, "train.seed": 3}
+    small_run.run(**{**arguments, **changes}, output=str(tmp_path / "second"))
+    assert scored == {"filled": 60 + 15, "checked": 2 * (3 + 3)}
 
 
 def test_a_changed_weight_never_reuses_them(world, tmp_path):

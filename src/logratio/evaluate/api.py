@@ -75,7 +75,7 @@ def evaluate(
         subject,
         reference,
         lambda own, policy: _policy_pass(subject, wanted, own, policy, bin_tokens),
-        lambda seen, other, policy: _reference_pass(seen, policy, bin_tokens),
+        lambda seen, other, policy: _reference_pass(seen, other, policy, bin_tokens),
     )
     measures, rule = _judged_measures(kind, first.texts, first.values, before, scale)
     measures |= _other_measures(first.texts, first.values, before)
@@ -146,9 +146,9 @@ def _policy_pass(subject: Subject, wanted: Wanted, own: Loaded, policy: Policy, 
     return _PolicyPass(texts, texts.score(policy, bin_tokens=bin_tokens), policy.reason, lines)
 
 
-def _reference_pass(seen: _PolicyPass, policy: Policy, bin_tokens: int) -> Values:
+def _reference_pass(seen: _PolicyPass, other: Loaded, policy: Policy, bin_tokens: int) -> Values:
     choose_path(policy, pack(seen.texts.judged[:4]))
-    return seen.texts.score(policy, bin_tokens=bin_tokens)
+    return seen.texts.score_reference(policy, other.fingerprint, bin_tokens=bin_tokens, warn=seen.lines.append)
 
 
 def _judged_measures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from ..config import RunConfig, TemplateConfig
 from ..errors import ReferenceChoiceError, RunError
 from ..logps.policy import Policy
 from ..models.adapters import reference_view
-from ..models.load import Loaded, load_model, loaded, stored_head
+from ..models.load import Loaded, load_model, loaded, stored_fingerprint, stored_head
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -156,7 +156,8 @@ def compare(
         subject: What is evaluated.
         asked: The reference, as in `reference_of`.
         of_policy: (model, policy around it) → a result.
-        of_reference: (that result, reference, policy around it) → another.
+        of_reference: (that result, reference, policy around it) → another. A reference that was in memory already has
+            the fingerprint "".
 
     Returns:
         Both results and what the reference is, in words; the last two None where there is no reference.
@@ -168,12 +169,24 @@ def compare(
             return first, None, None
         if against.source is None:
             with reference_view(own, "base"):
-                return first, of_reference(first, own, policy), against.text
+                under = _under_adapter(own) if isinstance(subject.source, str) else _unnamed(own)
+                return first, of_reference(first, under, policy), against.text
         vocabulary = own.tokenizer.get_vocab()
     del own, policy
     with opened(against.source, against.fingerprint) as (other, reference):
         _require_vocabulary(other, vocabulary)
+        other = other if isinstance(against.source, str) else _unnamed(other)
         return first, of_reference(first, other, reference), against.text
+
+
+def _under_adapter(own: Loaded) -> Loaded:
+    """Describe the weights under an adapter as the model that they are by themselves."""
+    return replace(own, name=own.base, fingerprint=stored_fingerprint(own.base), adapter="none")
+
+
+def _unnamed(own: Loaded) -> Loaded:
+    """Describe a model in memory without a fingerprint: its weights may have changed since that was taken."""
+    return replace(own, fingerprint="")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..data.adapt import Kind
 from ..data.prepare import prepare
 from ..data.prepared import Prepared
 from ..errors import TemplateError
+from ..logps.checked import cache_of, checked_values
 from ..logps.policy import Policy
 from ..logps.reference import score
 from ..maths.counter import permutation
@@ -51,6 +52,27 @@ class Texts:
         """Return the log-probs of all scored tokens."""
         parts = (self.judged, self.retained, sample_groups(self.prompts, self.drawn))
         return Values(*(score(policy, groups, bin_tokens=bin_tokens) for groups in parts))
+
+    def score_reference(
+        self, policy: Policy, weights: str, *, bin_tokens: int, warn: Callable[[str], None] = lambda text: None
+    ) -> Values:
+        """Return the same of a reference, from its cache where that holds these rows; samples are always new.
+
+        Args:
+            policy: The reference, its path chosen.
+            weights: Its fingerprint; "" where it has none that can be relied on, and nothing is cached.
+            bin_tokens: Tokens a forward pass may hold.
+            warn: Told what was damaged or wrong in the cache, a sentence.
+        """
+        if not weights:
+            return self.score(policy, bin_tokens=bin_tokens)
+        cache = cache_of(policy, weights)
+
+        def kept(groups: Sequence[Group]) -> Sequence[Floats]:
+            return checked_values(cache, policy, groups, bin_tokens=bin_tokens, warn=warn) if groups else []
+
+        drawn = score(policy, sample_groups(self.prompts, self.drawn), bin_tokens=bin_tokens)
+        return Values(kept(self.judged), kept(self.retained), drawn)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..files import cache_root, content_hash, sha256_file, write_json
+from ..files import content_hash, remembered_sha256
 
 
 def of_folders(folders: Iterable[Path]) -> str:
-    """Hash the weight files and configs of model folders, base first; each file is read once.
-
-    A file's hash is remembered in the cache folder under its path, size and modification time.
-    """
+    """Hash the weight files and configs of model folders, base first; an unchanged file is read once only."""
     names = ("config.json", "adapter_config.json")
     parts: list[Any] = []
     for folder in folders:
         files = sorted(folder.glob("*.safetensors")) + [folder / name for name in names if (folder / name).is_file()]
-        parts.append([[file.name, _remembered(file)] for file in files])
+        parts.append([[file.name, remembered_sha256(file)] for file in files])
     return content_hash(parts)
 
 
@@ -33,18 +29,3 @@ def of_weights(model: nn.Module) -> str:
         body = weight.detach().cpu().contiguous()
         parts += [name, str(body.dtype), list(body.shape), body.reshape(-1).view(torch.uint8).numpy()]
     return content_hash(*parts)
-
-
-def _remembered(file: Path) -> str:
-    """Return a file's SHA-256, from memory where path, size and modification time are as they were."""
-    path = file.resolve()
-    state = path.stat()
-    key = [str(path), state.st_size, state.st_mtime_ns]
-    note = cache_root() / "hashes" / f"{content_hash(key)}.json"
-    if note.is_file():
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if known["key"] == key:
-            return str(known["sha256"])
-    digest = sha256_file(path)
-    write_json(note, {"key": key, "sha256": digest})
-    return digest

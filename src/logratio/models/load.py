@@ -123,11 +123,9 @@ def load_model(
     base, adapter = _base_of(name)
     head = _settled_head(name, head, adapter, lora)
     model, origin, source_dtype = _whole(base, dtype, head, seed)
-    folders = [_folder(base)]
     kind: adapters.Kind = "none"
     if adapter is not None:
         model, kind = adapters.attach(model, adapter), "loaded"
-        folders.append(adapter)
     elif lora is not None:
         model, kind = adapters.create(model, lora, seed, head), "fresh"
     if frozen:
@@ -141,7 +139,7 @@ def load_model(
         tokenizer=tokenizer,
         name=name,
         dtype=source_dtype,
-        fingerprint=fingerprint.of_folders(folders),
+        fingerprint=stored_fingerprint(name),
         adapter=kind,
         base=base,
         dropouts=switch_off_dropout(model),
@@ -174,6 +172,12 @@ def _settled_head(name: str, head: Head | None, adapter: Path | None, lora: Lora
             "its base first with: logratio export --merge."
         )
     return head
+
+
+def stored_fingerprint(name: str) -> str:
+    """Return the fingerprint of a folder or hub name, or of an adapter there with its base, without loading it."""
+    base, adapter = _base_of(name)
+    return fingerprint.of_folders([_folder(base), *([] if adapter is None else [adapter])])
 
 
 def stored_head(name: str) -> Head:

@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
 import torch
 
-from ..batch.group import Floats, Group
+from ..batch.group import Group
 from ..config import RunConfig
-from ..errors import ConfigError, ModelError, ReferenceChoiceError
-from ..logps.policy import TOLERANCE, Policy
-from ..logps.reference import ReferenceCache, ReferenceValues, score
+from ..errors import ConfigError, ReferenceChoiceError
+from ..logps.checked import cache_of, checked_values
+from ..logps.policy import Policy
+from ..logps.reference import ReferenceCache, ReferenceValues
 from ..models.adapters import reference_view
-from ..models.load import Loaded, load_model
+from ..models.load import Loaded, load_model, stored_fingerprint
 from .distributed import World, reshard
 from .memory import within_memory
 
@@ -129,16 +129,11 @@ class ReferencePass:
 
     @cached_property
     def cache(self) -> ReferenceCache:
-        """The cache that belongs to this reference; a model of its own is read once to name it."""
+        """The cache that belongs to this reference; a model of its own is named by its files, and not loaded."""
         own = self.config.reference in ("start", "base")
-        fingerprint = self.model.fingerprint if own else load_model(self.config.reference).fingerprint
-        return ReferenceCache.open(
-            weights=fingerprint,
-            view="base" if self.config.reference == "base" and self.model.adapter == "loaded" else "whole",
-            dtype="bf16" if self.bf16 else str(next(self.policy.parameters()).dtype),
-            path=self.policy.path,
-            device=self.world.device.type,
-        )
+        fingerprint = self.model.fingerprint if own else stored_fingerprint(self.config.reference)
+        view = "base" if self.config.reference == "base" and self.model.adapter == "loaded" else "whole"
+        return cache_of(self.policy, fingerprint, view=view, bf16=self.bf16)
 
     def values(self, groups: Sequence[Group]) -> ReferenceValues:
         """Return log-probs of all groups; what the cache holds is checked on a few and made again if it is wrong.
@@ -146,34 +141,17 @@ class ReferencePass:
         Raises:
             ModelError: Twice the same rows give different numbers.
         """
-        cache, bins = self.cache, self.config.train.bin_tokens or 1
-        allowed = 5 * TOLERANCE[torch.bfloat16 if self.bf16 else torch.float32]
+        bins = self.config.train.bin_tokens or 1
         scorer = _scorer(self.config, self.model, self.policy, bf16=self.bf16)
         with within_memory("reference pass", groups, bins), scorer as reference:
-            for _ in range(2):
-                values = cache.fill(
-                    reference,
-                    groups,
-                    bin_tokens=bins,
-                    ranks=(self.world.rank, self.world.size),
-                    any_rank=self.world.any,
-                    on_block=self.on_block,
-                    warn=self.warn,
-                )
-                off = self._off(reference, groups, values)
-                found = f"off by {off:.3g} nat (at most {allowed:g} is rounding)"
-                if not self.world.any(not off <= allowed):
-                    return values
-                self.warn(f"cached reference log-probs are {found}; they are computed again.")
-                cache.clear()
-        raise ModelError(
-            f"reference log-probs just computed are {found} when three rows are scored once more, so this model's "
-            "forward pass cannot be repeated and its log-ratios would be noise; try train.path: plain or another model."
-        )
-
-    def _off(self, reference: Policy, groups: Sequence[Group], values: Sequence[Floats]) -> float:
-        """Score up to 3 groups again; return the largest difference in nats, NaN where a number is none."""
-        few = sorted({0, len(groups) // 2, len(groups) - 1})
-        fresh = score(reference, [groups[i] for i in few], bin_tokens=self.config.train.bin_tokens or 1)
-        known = [values[i] for i in few]
-        return float(np.abs(np.concatenate(known) - np.concatenate(fresh)).max(initial=0.0))
+            return checked_values(
+                self.cache,
+                reference,
+                groups,
+                bin_tokens=bins,
+                bf16=self.bf16,
+                ranks=(self.world.rank, self.world.size),
+                any_rank=self.world.any,
+                on_block=self.on_block,
+                warn=self.warn,
+            )
