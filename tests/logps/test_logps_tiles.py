@@ -6,7 +6,7 @@ import torch
 from zoo import group
 
 from logratio.batch.packed import pack
-from logratio.logps.attention import Layout, _visible
+from logratio.logps.attention import Layout
 from logratio.logps.tiles import Stack, tiled
 
 SHAPES = {
@@ -25,15 +25,13 @@ def layout(name):
 
 def dense(query, key, value, packed, scale):
     """A token sees its own group's prompt and its own response, up to itself."""
-    group_T = torch.arange(len(packed.length_G)).repeat_interleave(torch.tensor(packed.length_G))
-    seen_TT = _visible(packed.position_T, packed.owner_T, None) & (group_T[:, None] == group_T[None, :])
-    scores = (query @ key.transpose(2, 3) * scale).masked_fill(~seen_TT, -torch.inf)
+    scores = (query @ key.transpose(2, 3) * scale).masked_fill(~packed.sight.dense(None), -torch.inf)
     return torch.softmax(scores, -1) @ value
 
 
 def run(function, packed, dtype):
     generator = torch.Generator().manual_seed(0)
-    tokens = len(packed.position_T)
+    tokens = len(packed.sight.position_T)
     drawn = [torch.randn(1, tokens, 3, 8, generator=generator, dtype=torch.float64) for _ in range(4)]
     *leaves, upstream = (x.to(dtype).transpose(1, 2).requires_grad_() for x in drawn)
     output = function(*leaves, packed)

@@ -35,7 +35,7 @@ class PackedBatch:
     """A bin of groups. A response's positions continue from its prompt's end; it sees its prompt and itself only.
 
     Attributes:
-        tokens_T: Token ids, int64.
+        tokens_T: Token ids, int64; on a GPU with pads of id 0 at the end.
         positions_T: Position of each token in its own sequence, int64.
         spans: Prompt and response boundaries.
         source_R: Index in T of the token whose hidden state predicts scored token r.
@@ -72,17 +72,32 @@ class PackedBatch:
         """Number of scored tokens of each response, float32 [S]."""
         return self.sum_by_response(torch.ones_like(self.response_R, dtype=torch.float32))
 
+    @property
+    def tokens(self) -> int:
+        """Number of packed tokens, pads not counted."""
+        return int(self.spans.prompt_length_G.sum() + self.spans.response_length_S.sum())
+
     def sum_by_response(self, value_R: Tensor) -> Tensor:
         """Add up a per-token value over each response: [R] → [S]. Its gradient is a plain `index_select`."""
         zeros_S = torch.zeros(self.responses, dtype=value_R.dtype, device=value_R.device)
         return zeros_S.index_add(0, self.response_R, value_R)
 
     def to(self, device: torch.device) -> PackedBatch:
-        """Return the batch on a device; spans stay on the CPU, where attention plans with them."""
+        """Return the batch on a device; spans stay on the CPU, where attention plans with them.
+
+        On a GPU the row is padded to a fixed capacity, so that kernels and memory serve many batches.
+        """
         if self.tokens_T.device == device:
             return self
-        moved = {part.name: _moved(getattr(self, part.name), device) for part in fields(self) if part.name != "spans"}
-        return replace(self, **moved)
+        batch = self.padded(capacity(len(self.tokens_T))) if device.type == "cuda" else self
+        moved = {part.name: _moved(getattr(batch, part.name), device) for part in fields(self) if part.name != "spans"}
+        return replace(batch, **moved)
+
+    def padded(self, tokens: int) -> PackedBatch:
+        """Return the batch with a row of `tokens` tokens, not fewer than it has; no pad is scored or seen."""
+        pads = (0, tokens - len(self.tokens_T))
+        row, positions = (torch.nn.functional.pad(values_T, pads) for values_T in (self.tokens_T, self.positions_T))
+        return replace(self, tokens_T=row, positions_T=positions)
 
     def with_token(self, **columns: Tensor) -> PackedBatch:
         """Return the same batch with token columns added or replaced."""
@@ -90,7 +105,7 @@ class PackedBatch:
 
     def with_state(self, state: Mapping[str, Tensor]) -> PackedBatch:
         """Return the same batch with running values of the objective."""
-        return replace(self, state={name: value.to(self.tokens_T.device) for name, value in state.items()})
+        return replace(self, state={name: sent(value, self.tokens_T.device) for name, value in state.items()})
 
 
 def pack(groups: Sequence[Group]) -> PackedBatch:
@@ -143,10 +158,23 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
     )
 
 
+def capacity(tokens: int) -> int:
+    """Return the size to which a row is padded on a GPU: whole blocks of 128, and at most 1/16 more from 2,048 on."""
+    step = max(128, 1 << max(0, tokens.bit_length() - 5))
+    return -(-tokens // step) * step
+
+
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device without waiting for it: a GPU copies from pinned memory in its own time."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
+
+
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    return {name: column.to(device, non_blocking=True) for name, column in value.items()}
+        return sent(value, device)
+    return {name: sent(column, device) for name, column in value.items()}
 
 
 def _ints(parts: Sequence[np.ndarray]) -> Tensor:

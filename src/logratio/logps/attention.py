@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
-from ..batch.packed import PackedBatch
+from ..batch.packed import PackedBatch, Spans, sent
 from ..errors import ModelError
+from .flex import SINKS, Sight, flex
 from .tiles import Tiles, tiled
 
 NAME = "logratio_shared"
 """Name under which transformers knows `attend`."""
+
+_BLOCKS_ON = "cuda"
+"""Kind of device on which attention goes over blocks; the tests put the CPU in its place."""
 
 
 @dataclass(frozen=True)
@@ -21,52 +27,58 @@ class Layout:
     """Who sees whom in a packed row. It travels as the keyword argument `packed` of the model call.
 
     Attributes:
-        length_G: Tokens of each group, prompt and responses.
-        position_T: Position of each token in its own sequence.
-        owner_T: Response to which a token belongs; −1 in prompts.
+        length_G: Tokens of each group, prompt and responses; what the row is padded with comes last, if anything.
+        sight: The rule, token by token, on the batch's device.
         longest: Tokens of the longest sequence, a prompt with one response.
-        tiles: The same as a list of products, on CPU.
+        spans: Where prompts and responses lie.
     """
 
     length_G: list[int]
-    position_T: Tensor
-    owner_T: Tensor
+    sight: Sight
     longest: int
-    tiles: Tiles
+    spans: Spans
     _masks: dict[int | None, list[Tensor]] = field(default_factory=dict)
+    _blocks: dict[int | None, BlockMask] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: PackedBatch) -> Layout:
         """Derive the layout of a batch, on the batch's device."""
-        spans, device = batch.spans, batch.positions_T.device
+        spans, groups = batch.spans, len(batch.spans.prompt_start_G)
         owned_G = torch.zeros_like(spans.prompt_length_G).index_add(0, spans.group_S, spans.response_length_S)
+        length_G = (spans.prompt_length_G + owned_G).tolist()
+        pads = len(batch.tokens_T) - sum(length_G)
         start = torch.cat((spans.prompt_start_G, spans.response_start_S))
         length = torch.cat((spans.prompt_length_G, spans.response_length_S))
-        owner = torch.cat((torch.full_like(spans.prompt_start_G, -1), torch.arange(batch.responses)))
+        prompt = torch.cat((torch.arange(groups), spans.group_S))
         order = start.argsort()  # an empty prompt shares its start with a response, and repeats 0 times
-        return cls(
-            length_G=(spans.prompt_length_G + owned_G).tolist(),
-            position_T=batch.positions_T,
-            owner_T=owner[order].repeat_interleave(length[order]).to(device),
-            longest=int((spans.prompt_length_G.index_select(0, spans.group_S) + spans.response_length_S).max()),
-            tiles=Tiles.of(spans, len(batch.tokens_T)),
+        alone = torch.arange(-pads, 0)  # a pad sees itself, so that no row of scores is empty
+        segment_T, prompt_T = (
+            sent(torch.cat((own[order].repeat_interleave(length[order]), alone)), batch.tokens_T.device)
+            for own in (torch.arange(len(start)), prompt)
         )
+        return cls(
+            length_G=length_G + [pads] * (pads > 0),
+            sight=Sight(batch.positions_T, segment_T, prompt_T),
+            longest=int((spans.prompt_length_G.index_select(0, spans.group_S) + spans.response_length_S).max()),
+            spans=spans,
+        )
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The same as a list of products, for the CPU; of a row without pads."""
+        return Tiles.of(self.spans, len(self.sight.position_T))
 
     def masks(self, window: int | None) -> list[Tensor]:
         """Return, per group, the boolean mask [n, n]: query i sees key j. Made once per window."""
         if window not in self._masks:
-            positions = self.position_T.split(self.length_G)
-            owners = self.owner_T.split(self.length_G)
-            self._masks[window] = [_visible(p, o, window) for p, o in zip(positions, owners, strict=True)]
+            self._masks[window] = [sight.dense(window) for sight in self.sight.split(self.length_G)]
         return self._masks[window]
 
-
-def _visible(position_N: Tensor, owner_N: Tensor, window: int | None) -> Tensor:
-    """Prompt or own response, not later, and (with a window) fewer than `window` positions back."""
-    back_NN = position_N[:, None] - position_N[None, :]
-    mine_NN = (owner_N[None, :] == -1) | (owner_N[None, :] == owner_N[:, None])
-    near_NN = back_NN >= 0 if window is None else (back_NN >= 0) & (back_NN < window)
-    return mine_NN & near_NN
+    def blocks(self, window: int | None) -> BlockMask:
+        """Return the blocks of the row that hold a visible pair. Made once per window."""
+        if window not in self._blocks:
+            self._blocks[window] = self.sight.blocks(window)
+        return self._blocks[window]
 
 
 def attend(
@@ -110,6 +122,9 @@ def attend(
     window = _window(module, sliding_window)
     if window is not None and window >= packed.longest:
         window = None
+    if query.device.type == _BLOCKS_ON and (SINKS or s_aux is None):
+        output = flex(query, key, value, packed.blocks(window), scale, softcap, s_aux)
+        return output.transpose(1, 2), None
     if query.device.type == "cpu" and window is None and softcap is None and s_aux is None:
         key, value = _per_head(query, key), _per_head(query, value)
         return tiled(query, key, value, packed.tiles, scale).transpose(1, 2), None

@@ -196,9 +196,10 @@ def _one_token() -> PackedBatch:
 
 
 def _multiplicity(batch: PackedBatch) -> Tensor:
-    """Return how many rows of the plain path each packed token stands for: its group's K in prompts, else 1."""
+    """Return how many rows of the plain path each packed token stands for: its group's K in prompts, else 1, pads 0."""
     spans = batch.spans
     count_T = torch.ones_like(batch.tokens_T)
+    count_T[batch.tokens :] = 0
     responses_G = torch.bincount(spans.group_S, minlength=len(spans.prompt_length_G))
     for start, length, responses in zip(
         spans.prompt_start_G.tolist(), spans.prompt_length_G.tolist(), responses_G.tolist(), strict=True
