@@ -36,6 +36,7 @@ class Verb:
 VERBS = (
     Verb("quickstart", "Start", "[--full]", "align a model in a built-in world, in minutes, on a CPU"),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),
+    Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN", "write a run's report.html again"),

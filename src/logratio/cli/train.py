@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,8 +47,7 @@ def run(
 
     `words` hold the recipe and options that are no key of one; `options` come by parameter name, as `train__lr`.
     """
-    recipe, overrides = _sorted(words)
-    overrides |= {_PATHS[name]: _typed(_PATHS[name], value) for name, value in options.items() if value is not None}
+    recipe, overrides = options_of(words, options)
     if resume in (None, "auto"):
         resolved = resolve(recipe, overrides)
     elif recipe or overrides:
@@ -65,6 +64,18 @@ def run(
         result = api.run(resolved, resume=resume, listeners=[progress])
     distributed.stop()  # or the processes of a GPU run warn at their exit that they were never parted
     return 130 if result.status == "interrupted" else 0
+
+
+def options_of(words: Sequence[str], options: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """Return the recipe and the values by dotted key or alias that a command line gives.
+
+    Args:
+        words: What stands without a known option: the recipe, and unknown keys, which the recipe's checks answer.
+        options: Values by parameter name, as `train__lr`; None is not given.
+    """
+    recipe, overrides = _sorted(words)
+    given = {_PATHS[name]: _typed(_PATHS[name], value) for name, value in options.items() if value is not None}
+    return recipe, overrides | given
 
 
 def _recipe_of(directory: Path) -> Path:
@@ -166,15 +177,18 @@ def _parameter(key: Key, panel: Group) -> inspect.Parameter:
     )
 
 
-def _signature(table: Mapping[str, Key]) -> inspect.Signature:
-    """Return the signature that the command line reads: `run`'s own, with one option a key of the recipe."""
+def signature(command: Callable[..., int]) -> inspect.Signature:
+    """Return the signature that the command line reads: the command's own, and an option for each other recipe key."""
+    own = [part for part in inspect.signature(command).parameters.values() if part.kind is not part.VAR_KEYWORD]
     panels = {name: Group.create_ordered(title) for name, title in _PANELS.items()}
     options = [
-        _parameter(key, _MAIN if path in FIRST else panels[path.partition(".")[0]]) for path, key in table.items()
+        _parameter(key, _MAIN if path in FIRST else panels[path.partition(".")[0]])
+        for path, key in _TABLE.items()
+        if path not in {part.name for part in own}
     ]
-    own = [part for part in inspect.signature(run).parameters.values() if part.kind is not part.VAR_KEYWORD]
     return inspect.Signature([*own, *options])
 
 
-_PATHS = {path.replace(".", "__"): path for path in _table()}
-vars(run)["__signature__"] = _signature(_table())
+_TABLE = _table()
+_PATHS = {path.replace(".", "__"): path for path in _TABLE}
+vars(run)["__signature__"] = signature(run)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .decimate import min_max, moving_mean
 from .kit import Cell, Interval, Plot, Series, Table
-from .text import shown
+from .text import number, shown
 
 BUCKETS = 240
 """Intervals of x that a curve is thinned to, about one for two pixels of a plot's width."""
@@ -36,8 +36,12 @@ _TOOLBAR = ":host(.bk-inner) { background-color: transparent; opacity: 1; }"
 
 
 def look(index: int) -> tuple[str, str, str]:
-    """Return (colour tag, dash, marker) of the index-th look; dash and marker alone tell the first four apart."""
-    return f"series-{index % 4 + 1}", DASHES[index % 4], MARKERS[index % 4]
+    """Return (colour tag, dash, marker) of the index-th look; dash and marker alone tell the first four apart.
+
+    Colour and dash together, or colour and marker, tell sixteen apart.
+    """
+    kind = (index + index // 4) % 4
+    return f"series-{index % 4 + 1}", DASHES[kind], MARKERS[kind]
 
 
 def window(series: Series) -> int:
@@ -81,7 +85,7 @@ def behind(plot: Plot) -> Table:
     shown = {x for series in plot.series if series.points for x in series.x}
     shown.update(steps[::stride], steps[-1:])
     values = [_by_position(series, plot.share) for series in plot.series]
-    rows = [[_whole(x), *(column.get(x) for column in values)] for x in sorted(shown)]
+    rows = [[_position(plot, x), *(column.get(x) for column in values)] for x in sorted(shown)]
     every = f"; of the logged steps every {stride}th (metrics.jsonl has all)" if stride > 1 else ""
     return Table(
         caption=f"{plot.title}{every}",
@@ -91,8 +95,10 @@ def behind(plot: Plot) -> Table:
     )
 
 
-def _whole(x: float) -> Cell:
-    return str(int(x)) if float(x).is_integer() else x
+def _position(plot: Plot, x: float) -> str:
+    """Return a position on the common axis as text: its name, if it has one, else its number."""
+    named = dict(plot.ticks).get(x)
+    return named or (str(int(x)) if float(x).is_integer() else number(x))
 
 
 def _by_position(series: Series, share: bool) -> dict[float, Cell]:
@@ -107,14 +113,19 @@ def _known(end: float) -> float | None:
 
 
 def figures(plots: Sequence[Plot]) -> list[Any]:
-    """Return one Bokeh figure a plot; all share their x range, so that a zoom shows the same steps everywhere."""
+    """Return one Bokeh figure a plot; plots over the same axis share its range, so that a zoom moves all of them."""
     from bokeh.models import Range1d
 
-    xs = [x for plot in plots for series in plot.series for x in series.x]
-    low, high = min(xs, default=0), max(xs, default=1)
-    pad = 0.02 * (high - low or 1)
-    shared = Range1d(low - pad, high + pad, bounds=(low - pad, high + pad))
-    return [_figure(plot, shared) for plot in plots]
+    together: dict[Any, list[Plot]] = {}
+    for plot in plots:
+        together.setdefault((plot.x_label, tuple(plot.ticks)), []).append(plot)
+    ranges = {}
+    for axis, own in together.items():
+        xs = [x for plot in own for series in plot.series for x in series.x]
+        low, high = min(xs, default=0), max(xs, default=1)
+        pad = (0.08 if own[0].ticks else 0.02) * (high - low or 1)
+        ranges[axis] = Range1d(low - pad, high + pad, bounds=(low - pad, high + pad))
+    return [_figure(plot, ranges[plot.x_label, tuple(plot.ticks)]) for plot in plots]
 
 
 def _figure(plot: Plot, x_range: Any) -> Any:
@@ -180,7 +191,7 @@ def _readouts(plot: Plot) -> dict[float, str]:
     logged = sorted({x for series in plot.series if not series.points for x in series.x})
     positions = {x for series in plot.series if series.points for x in series.x}
     positions.update(logged[:: -(-len(logged) // BUCKETS) or 1], logged[-1:])
-    lines = {x: [f"{plot.x_label} {_whole(x)}"] for x in sorted(positions)}
+    lines = {x: [f"{plot.x_label} {_position(plot, x)}"] for x in sorted(positions)}
     for series in plot.series:
         means = moving_mean(series.y, window(series)) if window(series) else None
         for i, (x, value) in enumerate(_by_position(series, plot.share).items()):
@@ -191,7 +202,7 @@ def _readouts(plot: Plot) -> dict[float, str]:
 
 
 def _style_axes(fig: Any, plot: Plot) -> None:
-    from bokeh.models import BasicTicker, BasicTickFormatter, NumeralTickFormatter
+    from bokeh.models import BasicTicker, BasicTickFormatter, FixedTicker, NumeralTickFormatter
 
     for axis in fig.axis:
         axis.axis_line_color = None
@@ -202,7 +213,11 @@ def _style_axes(fig: Any, plot: Plot) -> None:
         axis.axis_label_text_font_style = "normal"
         axis.major_label_text_font = axis.axis_label_text_font = _FONT
         axis.tags = ["tone:muted"]
-    fig.xaxis.ticker = BasicTicker(desired_num_ticks=5, min_interval=1)
+    counted = all(float(x).is_integer() for series in plot.series for x in series.x)
+    fig.xaxis.ticker = BasicTicker(desired_num_ticks=5, min_interval=1 if counted else 0)
+    if plot.ticks:
+        fig.xaxis.ticker = FixedTicker(ticks=[x for x, _ in plot.ticks])
+        fig.xaxis.major_label_overrides = {x: name for x, name in plot.ticks}
     fig.xgrid.grid_line_color = None
     fig.ygrid.tags = ["tone:grid"]
     greatest = max((abs(y) for series in plot.series for y in series.y if math.isfinite(y)), default=1.0)

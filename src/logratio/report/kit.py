@@ -156,6 +156,7 @@ class Plot:
         share: Values are shares in [0, 1], shown as percentages.
         x_label: Name of the common axis.
         level: A value to mark by a horizontal line, e.g. 0.5 for chance.
+        ticks: Positions on the common axis that have names, in place of numbers; empty where they are numbers.
     """
 
     title: str
@@ -165,6 +166,7 @@ class Plot:
     share: bool = False
     x_label: str = "step"
     level: float | None = None
+    ticks: Sequence[tuple[float, str]] = ()
     kind: str = field(default="plot", init=False)
 
 

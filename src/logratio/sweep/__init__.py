@@ -1,0 +1,1 @@
+"""Runs over a grid of values, one after another, and what they came to side by side."""
