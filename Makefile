@@ -10,7 +10,7 @@ STAMP  := .venv/.installed
 EMPTY  := build/empty
 SITE   := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: quickstart test test-all lint fast slow wheel clean
+.PHONY: quickstart test test-all lint fast slow wheel bench clean
 
 quickstart: $(STAMP)
 	@$(BIN)/logratio quickstart $(ARGS)
@@ -44,6 +44,10 @@ wheel: $(STAMP)
 	@cd build && empty/bin/logratio --help && empty/bin/logratio objectives > /dev/null
 	@cd build && empty/bin/python -c 'import logratio; assert "build/empty" in logratio.__file__, logratio.__file__'
 	@echo "The wheel holds every file of the package and runs."
+
+# Against TRL, which gets an environment of its own; about 45 minutes on 2 cores. Results go to build/bench/vs-trl.
+bench: $(STAMP)
+	@$(BIN)/python -m bench vs-trl $(ARGS)
 
 # A torch that is in .venv already stays, whichever build it is; pip says so if it is out of range.
 $(STAMP): pyproject.toml constraints.txt

@@ -1,0 +1,25 @@
+"""`python -m bench VERB`: one module a verb, each with `main(arguments) -> exit code`."""
+
+import sys
+from importlib import import_module
+
+VERBS = {
+    "vs-trl": ("vs_trl", "DPO training against TRL's trainer: same weights, tokens and batches, in turn"),
+}
+"""Verb → (module of this package, what it measures)."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run a verb with its arguments."""
+    if not arguments or arguments[0] not in VERBS:
+        wrong = arguments[:1] and arguments[0] not in ("-h", "--help")
+        print("python -m bench VERB [--help]\n")
+        for verb, (_, about) in VERBS.items():
+            print(f"  {verb:12}{about}")
+        return 2 if wrong else 0
+    module = import_module(f".{VERBS[arguments[0]][0]}", __package__)
+    return int(module.main(arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""One run of one side, in a fresh process with a fresh cache; what it returns is divided into phases."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PHASES = ("setup", "reference", "training", "saving")
+"""Setup: start, imports, loading, checks. Saving: what follows the last update, until the process has ended."""
+
+HERE = Path(__file__).resolve().parent
+Spec = dict[str, Any]
+
+
+class RunFailed(Exception):
+    """A side ended with an error; its last lines are the text."""
+
+
+def ours(spec: Spec) -> dict[str, Any]:
+    """Run our side; return phases, losses, peak memory and the path taken."""
+    found, started, ended = _run([sys.executable, "-m", "bench.ours"], spec)
+    marks, spent = found["marks"], {}
+    borders = [[started, 0.0], marks["open"], marks["ready"], marks["trained"]]
+    for name, (began, over) in zip(PHASES, zip(borders, borders[1:], strict=False), strict=False):
+        spent[name] = {"wall": over[0] - began[0], "cpu": over[1] - began[1]}
+    return _result("ours", "", found, {**spent, "saving": _saving(marks, ended)}, ended - started)
+
+
+def peer(spec: Spec, python: Path) -> dict[str, Any]:
+    """Run the peer's side with a variant of its settings; return the same.
+
+    A reference inside the steps (live) is taken out of their time, one before them (precomputed) out of setup.
+    """
+    found, started, ended = _run([str(python), str(HERE / "peer.py")], spec)
+    marks, reference = found["marks"], dict(zip(("wall", "cpu"), found["reference"], strict=True))
+    setup = {"wall": marks["begin"][0] - started, "cpu": marks["begin"][1]}
+    steps = {clock: marks["trained"][at] - marks["begin"][at] for at, clock in enumerate(("wall", "cpu"))}
+    holder = steps if found["reference_inside"] else setup
+    for clock in holder:
+        holder[clock] -= reference[clock]
+    spent = {"setup": setup, "reference": reference, "training": steps, "saving": _saving(marks, ended)}
+    return _result("trl", spec["variant"], found, spent, ended - started)
+
+
+def peaks(threads: int) -> dict[str, float]:
+    """Return what matrix products reach at this moment, by precision, measured in a process of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "peaks.json"
+        _call([sys.executable, "-m", "bench.machine", str(path)], _environment(threads, scratch))
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+
+def _saving(marks: Mapping[str, Sequence[float]], ended: float) -> dict[str, float]:
+    return {"wall": ended - marks["trained"][0], "cpu": marks["left"][1] - marks["trained"][1]}
+
+
+def _result(side: str, variant: str, found: dict[str, Any], spent: dict[str, Any], wall: float) -> dict[str, Any]:
+    kept = {name: found[name] for name in ("losses", "peak_memory", "path")}
+    return {"side": side, "variant": variant, "phases": spent, "wall": wall, **kept}
+
+
+def _run(command: list[str], spec: Spec) -> tuple[dict[str, Any], float, float]:
+    """Run one side; return what it wrote, and when it was started and had ended."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "spec.json").write_text(json.dumps({**spec, "output": str(folder / "run")}), encoding="utf-8")
+        started = time.time()
+        _call(
+            [*command, str(folder / "spec.json"), str(folder / "result.json")], _environment(spec["threads"], scratch)
+        )
+        ended = time.time()
+        return json.loads((folder / "result.json").read_text(encoding="utf-8")), started, ended
+
+
+def _environment(threads: int, scratch: str) -> dict[str, str]:
+    """Return the variables of a side: as many threads, empty caches, no network, no chatter."""
+    fresh = {"LOGRATIO_CACHE": "logratio", "HF_HOME": "hf", "HF_DATASETS_CACHE": "datasets"}
+    return {
+        **os.environ,
+        **{name: str(Path(scratch) / folder) for name, folder in fresh.items()},
+        **{name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")},
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
+    }
+
+
+def _call(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(command, env=environment, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunFailed(f"{' '.join(command[:3])} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
