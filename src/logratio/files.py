@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -155,45 +155,57 @@ def content_hash(*parts: Any) -> str:
 
 
 def write_shard(path: Path, arrays: Arrays, meta: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays behind a JSON header with their checksum, atomically.
+    """Write named arrays behind a JSON header with their checksums, atomically.
 
     Two writers of one shard may do the work twice; they never corrupt it.
     """
-    digest, fields, at = hashlib.sha256(), {}, 0
-    for name, array in arrays.items():
-        array = np.ascontiguousarray(array)
-        digest.update(array.tobytes())
-        fields[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "at": at}
+    bodies = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    fields, at = {}, 0
+    for name, array in bodies.items():
+        fields[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "at": at, "sha256": _sha256(array)}
         at += -(-array.nbytes // _ALIGN) * _ALIGN
-    header = json.dumps({"fields": fields, "sha256": digest.hexdigest(), "meta": dict(meta or {})}).encode()
+    told = json.dumps(dict(meta or {}))
+    header = json.dumps({"fields": fields, "meta": told, "sha256": hashlib.sha256(told.encode()).hexdigest()}).encode()
     header += b" " * (-(len(header) + 8) % _ALIGN)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for array in arrays.values():
-            body = np.ascontiguousarray(array).tobytes()
-            file.write(body + bytes(-len(body) % _ALIGN))
+        for array in bodies.values():
+            file.write(_bytes(array))
+            file.write(bytes(-array.nbytes % _ALIGN))
 
 
-def read_shard(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Return (memory-mapped arrays, meta), or None where the shard is absent or its checksum fails.
+def read_shard(path: Path, *, unchecked: Collection[str] = ()) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Return (memory-mapped arrays, meta), or None where the shard is absent or a checksum fails.
 
     The caller says so in a line and makes the shard again.
+
+    Args:
+        path: Where `write_shard` wrote it.
+        unchecked: Arrays whose content is not read here, because the caller checks what it takes of them.
     """
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
+        if hashlib.sha256(header["meta"].encode()).hexdigest() != header["sha256"]:
+            return None
         mapped = np.memmap(path, dtype=np.uint8, mode="r")  # once: every mapping holds a file descriptor
         arrays = {name: _mapped(mapped, 8 + size, field) for name, field in header["fields"].items()}
-        digest = hashlib.sha256()
-        for array in arrays.values():
-            digest.update(array.tobytes())
-        return (arrays, header["meta"]) if digest.hexdigest() == header["sha256"] else None
-    except (OSError, ValueError, KeyError, MemoryError, OverflowError):
+        whole = all(_sha256(arrays[name]) == header["fields"][name]["sha256"] for name in arrays.keys() - unchecked)
+        return (arrays, json.loads(header["meta"])) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError):
         return None
+
+
+def _sha256(array: NDArray[Any]) -> str:
+    return hashlib.sha256(_bytes(array)).hexdigest()
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _mapped(mapped: NDArray[np.uint8], base: int, field: Mapping[str, Any]) -> NDArray[Any]:
     dtype, shape, at = np.dtype(field["dtype"]), tuple(field["shape"]), base + field["at"]
     array: NDArray[Any] = mapped[at : at + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape)
-    return array
+    return np.asarray(array)

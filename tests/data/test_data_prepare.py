@@ -68,13 +68,14 @@ def _own_cache(tmp_path, monkeypatch):
 def tokenised(monkeypatch):
     """Counts the records that were tokenised."""
     seen = []
-    plain = Encoder.rows
+    plain = Encoder.stream
 
-    def counted(self, records, tally):
-        seen.extend(records)
-        return plain(self, records, tally)
+    def counted(self, parts):
+        for made in plain(self, parts):
+            seen.extend(made.part.records)
+            yield made
 
-    monkeypatch.setattr(Encoder, "rows", counted)
+    monkeypatch.setattr(Encoder, "stream", counted)
     return seen
 
 
@@ -216,8 +217,8 @@ def test_an_interrupted_run_keeps_its_shards(tmp_path, tokenised, monkeypatch):
     monkeypatch.setattr(cache, "_SHARD", 3)
     path = write(tmp_path / "a.jsonl", pairs(8))
     whole = prepared(path)
-    folder = next(cache_root().rglob("index.json")).parent
-    (folder / "index.json").unlink()
+    folder = next(cache_root().rglob("rows.index")).parent
+    (folder / "rows.index").unlink()
     (folder / "00002.shard").unlink()
     again = prepared(path)
     assert [record.origin.row for record in tokenised[8:]] == [7, 8]

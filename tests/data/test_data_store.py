@@ -7,7 +7,7 @@ from small_tokenizers import AT
 from logratio.config import TokensConfig
 from logratio.data.grouping import merge
 from logratio.data.overflow import Lengths, fit, fitting
-from logratio.data.store import Shard, TokenStore, prompt_hash, write_rows
+from logratio.data.store import Entry, Shard, TokenStore, prompt_hash, read_index, write_index, write_rows
 from logratio.data.tokenize import TokenRow
 from logratio.records import Origin
 
@@ -36,7 +36,7 @@ def row(at, prompt, *responses, edges=((0, 1),), masks=None, weight=1.0, label=N
 def stored(folder, *batches):
     for number, rows in enumerate(batches):
         write_rows(folder / f"{number}.shard", rows, base=number * 100, meta={})
-    return TokenStore([Shard.open(folder / f"{number}.shard") for number in range(len(batches))])
+    return TokenStore(folder, [Entry.of(Shard.open(folder / f"{number}.shard")) for number in range(len(batches))])
 
 
 def test_rows_come_back_as_groups_from_several_shards(tmp_path):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import DataPart
 from ..errors import LogratioError
-from ..files import cache_root, content_hash, sha256_file, write_json
+from ..files import cache_root, content_hash, remembered_sha256
 from ..records import Record
-from .store import Shard, TokenStore, write_rows
+from .store import Entry, Shard, TokenStore, read_index, write_index, write_rows
 from .template import Tokenizer
-from .tokenize import Encoder, TokenTally
+from .tokenize import PART, Encoder, Part, TokenisedPart, TokenTally
 
-_FORMAT = 2  # counts changes to what is stored, or to how records become tokens
+_FORMAT = 3  # counts changes to what is stored, or to how records become tokens
 _SHARD = 4096  # records to a shard
+_INDEX = "rows.index"
 
 
 class Records(Protocol):
@@ -74,13 +75,16 @@ def source_key(data: Any, records: Iterable[Record]) -> str:
 def _content(path: Path) -> list[list[str]]:
     """Return suffixes and hash of a file, or name and hash of every file of a folder; empty if there is neither."""
     if path.is_file():
-        return [["".join(path.suffixes), sha256_file(path)]]
+        return [["".join(path.suffixes), remembered_sha256(path)]]
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else []
-    return [[str(each.relative_to(path)), sha256_file(each)] for each in files]
+    return [[str(each.relative_to(path)), remembered_sha256(each)] for each in files]
 
 
 def cached_rows(key: str, records: Records, make: Callable[[], tuple[Encoder, dict[str, Any]]]) -> Cached:
     """Return the rows under `key`, tokenising what is missing or damaged.
+
+    Whole data sets open in a moment: a shard whose file is as it was when its checksums held is not read. Its tokens
+    are checked row by row, when they are.
 
     Args:
         key: Hash of everything that the tokens depend on.
@@ -88,60 +92,85 @@ def cached_rows(key: str, records: Records, make: Callable[[], tuple[Encoder, di
         make: Gives the encoder, and the choices that it embodies, to be kept beside the tokens.
     """
     folder = cache_root() / "tokens" / key
-    index = _index(folder)
-    if index is not None:
-        shards = [Shard.open(_path(folder, number)) for number in range(index["shards"])]
-        whole = [shard for shard in shards if shard is not None]
-        if len(whole) == len(shards):
-            return _cached(whole, index, [])
-    made, notes, index = _tokenised(folder, records, make)
-    return _cached(made, index, notes)
+    known = read_index(folder / _INDEX)
+    if known is None:
+        return _tokenised(folder, {}, records, make)
+    before, told = known
+    entries = [entry for entry in (_sound(folder, each.name, each) for each in before) if entry]
+    if len(entries) < len(before):
+        return _tokenised(folder, {entry.name: entry for entry in entries}, records, make)
+    if any(now is not then for now, then in zip(entries, before, strict=True)):  # files that were copied, say
+        write_index(folder / _INDEX, entries, told)
+    return _cached(folder, entries, told, [])
+
+
+def _sound(folder: Path, name: str, known: Entry | None) -> Entry | None:
+    """Return what is known of a shard, read through unless it is as it was; None if it is absent or damaged."""
+    if known is not None and known.holds(folder):
+        return known
+    shard = Shard.open(folder / name)
+    return None if shard is None else Entry.of(shard)
 
 
 def _tokenised(
-    folder: Path, records: Records, make: Callable[[], tuple[Encoder, dict[str, Any]]]
-) -> tuple[list[Shard], list[str], dict[str, Any]]:
+    folder: Path,
+    known: Mapping[str, Entry],
+    records: Records,
+    make: Callable[[], tuple[Encoder, dict[str, Any]]],
+) -> Cached:
     """Write the shards that are not there, in data order, then the index; what is there and whole is kept."""
     encoder, choices = make()
-    shards: list[Shard] = []
-    notes = []
-    reading = iter(records)
-    while batch := list(islice(reading, _SHARD)):
-        path = _path(folder, len(shards))
-        shard = Shard.open(path)
-        if shard is None:
-            if path.exists():
-                notes.append(f"cached tokens {path} were damaged; made again")
-            shard = _written(path, encoder, batch, base=len(shards) * _SHARD)
-        shards.append(shard)
-    index = {"shards": len(shards), "source": records.lines, "choices": choices}
-    write_json(folder / "index.json", index)
-    return shards, notes, index
+    entries: dict[int, Entry] = {}
+    notes: list[str] = []
+    parts = _missing(folder, iter(records), known, entries, notes)
+    for number, made in groupby(encoder.stream(parts), key=lambda made: made.part.shard):
+        entries[number] = _written(folder / _name(number), list(made), base=number * _SHARD)
+    told = {"source": records.lines, "choices": choices}
+    ordered = [entries[number] for number in sorted(entries)]
+    write_index(folder / _INDEX, ordered, told)
+    return _cached(folder, ordered, told, notes)
 
 
-def _written(path: Path, encoder: Encoder, batch: list[Record], *, base: int) -> Shard:
+def _missing(
+    folder: Path, reading: Iterator[Record], known: Mapping[str, Entry], kept: dict[int, Entry], notes: list[str]
+) -> Iterator[Part]:
+    """Yield the records of shards that are not there, some at a time; put the entries of the others into `kept`."""
+    number = 0
+    while records := list(islice(reading, min(PART, _SHARD))):
+        name = _name(number)
+        entry = _sound(folder, name, known.get(name))
+        if entry is not None:
+            kept[number] = entry
+            for _ in islice(reading, _SHARD - len(records)):
+                pass
+        else:
+            if (folder / name).exists():
+                notes.append(f"cached tokens {folder / name} were damaged; made again")
+            at = 0
+            while records:
+                yield Part(records, at, number)
+                at += len(records)
+                records = list(islice(reading, min(PART, _SHARD - at)))
+        number += 1
+
+
+def _written(path: Path, made: list[TokenisedPart], *, base: int) -> Entry:
     tally = TokenTally()
-    write_rows(path, encoder.rows(batch, tally), base=base, meta={"tally": tally.plain()})
-    shard = Shard.open(path)
+    for each in made:
+        tally.add(each.tally)
+    write_rows(path, [row for each in made for row in each.rows], base=base, meta={"tally": tally.plain()})
+    shard = Shard.open(path, whole=False)
     if shard is None:
         raise LogratioError(f"{path} was written and cannot be read back: check the disk, then run again.")
-    return shard
+    return Entry.of(shard)
 
 
-def _cached(shards: list[Shard], index: dict[str, Any], notes: list[str]) -> Cached:
+def _cached(folder: Path, entries: list[Entry], told: dict[str, Any], notes: list[str]) -> Cached:
     tally = TokenTally()
-    for shard in shards:
-        tally.add(TokenTally.from_plain(shard.meta["tally"]))
-    return Cached(TokenStore(shards), tally, index["source"], index["choices"], notes)
+    for entry in entries:
+        tally.add(TokenTally.from_plain(entry.meta["tally"]))
+    return Cached(TokenStore(folder, entries), tally, told["source"], told["choices"], notes)
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.shard"
-
-
-def _index(folder: Path) -> dict[str, Any] | None:
-    try:
-        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return index
+def _name(number: int) -> str:
+    return f"{number:05d}.shard"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from ..config import TokensConfig
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of G rows, in tokens, int64 [G] each.
+    """Lengths of G rows, in tokens, whole numbers [G] each.
 
     Attributes:
         prompt: Tokens of the prompt.
@@ -22,12 +23,12 @@ class Lengths:
             equal responses.
     """
 
-    prompt: NDArray[np.int64]
-    longest: NDArray[np.int64]
-    needed: NDArray[np.int64]
+    prompt: NDArray[np.integer[Any]]
+    longest: NDArray[np.integer[Any]]
+    needed: NDArray[np.integer[Any]]
 
     @property
-    def total(self) -> NDArray[np.int64]:
+    def total(self) -> NDArray[np.integer[Any]]:
         """Tokens of the prompt and its longest response together, [G]."""
         return self.prompt + self.longest
 
@@ -44,7 +45,7 @@ def fitting(lengths: Lengths, rule: TokensConfig, *, bos: bool) -> Bools:
         least = lengths.prompt + lengths.needed
     else:
         least = lengths.total
-    return least <= rule.max_length
+    return np.asarray(least <= rule.max_length)
 
 
 def fit(group: Group, rule: TokensConfig, *, bos: bool) -> Group:

@@ -174,7 +174,7 @@ def _prepared(
             f"all {len(store):,} {noun(kind)} exceed tokens.max_length = {tokens.max_length:,} (the shortest has "
             f"{int(total.min()):,} tokens): raise it, or choose another tokens.overflow than {tokens.overflow}."
         )
-    members = Members.of(kept, store.prompt_hash[kept] if grouped else kept)
+    members = Members.of(kept, store.prompt_hash[kept]) if grouped else Members.single(kept)
     report = PrepareReport(
         kind=kind,
         source=tuple(cached.source),
@@ -201,7 +201,7 @@ def _prepared(
     )
 
 
-def _percentiles(total: NDArray[np.int64]) -> dict[str, int]:
+def _percentiles(total: NDArray[np.integer[Any]]) -> dict[str, int]:
     found = np.percentile(total, [50, 90, 99, 100], method="higher")
     return dict(zip(("p50", "p90", "p99", "max"), map(int, found), strict=True))
 

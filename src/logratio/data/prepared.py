@@ -44,6 +44,12 @@ class Members:
         ends = np.cumsum(sizes)
         return cls(rows[np.argsort(place[number], kind="stable")], ends - sizes, ends)
 
+    @classmethod
+    def single(cls, rows: Indices) -> Members:
+        """Make each row a group of its own."""
+        places = np.arange(len(rows) + 1)
+        return cls(rows, places[:-1], places[1:])
+
     def __len__(self) -> int:
         return len(self.begin)
 
@@ -146,13 +152,13 @@ def held_out(prompt_hash: NDArray[np.uint64], *, share: float, most: int, seed: 
     prompts, group_prompt, sizes = np.unique(prompt_hash, return_inverse=True, return_counts=True)
     wanted = min(len(prompts) - 1, max(1, round(share * len(prompts)))) if share > 0 and len(prompts) > 1 else 0
     held = np.zeros(len(prompts), dtype=np.bool_)
-    taken = 0
+    taken, smallest = 0, sizes.min(initial=most + 1)
     for prompt in np.argsort(_mixed(prompts, seed), kind="stable") if wanted else ():
         if taken + sizes[prompt] <= most:
             held[prompt] = True
             taken += int(sizes[prompt])
             wanted -= 1
-        if not wanted or taken == most:
+        if not wanted or taken + smallest > most:
             break
     return held[group_prompt]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ from .problems import EMPTY, IDENTICAL, Unusable
 from .shape import Shape, as_chat, shape
 from .spans import Draft, Span, draft_chat
 from .template import ChatTemplate, Tokenizer, require_eos, wants_bos
+from .texts import Texts, Tokens
 
-_PART = 1024  # records to one call of the tokenizer: enough to keep its threads busy, little enough to hold
+PART = 512
+"""Records to one call of the tokenizer: enough to keep its threads busy, little enough to hold two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,49 @@ class TokenTally:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some records in order.
+
+    Attributes:
+        records: The records.
+        at: Index of the first one, from which `TokenRow.at` counts.
+        shard: Number of the shard that they go to.
+    """
+
+    records: Sequence[Record]
+    at: int = 0
+    shard: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedPart:
+    """The rows that records became, in order.
+
+    Attributes:
+        part: The records.
+        rows: What can be learned from.
+        tally: What tokenising them met.
+    """
+
+    part: Part
+    rows: list[TokenRow]
+    tally: TokenTally
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     at: int
     shape: Shape
     draft: Draft
     chat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Tokens of prompts and wholes, and of responses alone where the whole's do not begin with the prompt's."""
+
+    joint: Mapping[str, Tokens]
+    alone: Mapping[str, Tokens]
 
 
 class Encoder:
@@ -130,25 +171,50 @@ class Encoder:
         self._loss_on = loss_on
         self._skip = skip_bad_rows
         self._eos = require_eos(tokenizer)
-        self._special = set(tokenizer.all_special_ids)
+        self._special = np.array(sorted(set(tokenizer.all_special_ids)), np.int32)
         self.bos = tokenizer.bos_token_id if wants_bos(tokenizer) else None
 
     def rows(self, records: Sequence[Record], tally: TokenTally) -> list[TokenRow]:
         """Return the rows of `records` in order; what cannot be learned from is dropped and counted in `tally`.
 
         Raises:
+            TemplateError: As `stream`.
+        """
+        parts = (Part(records[at : at + PART], at) for at in range(0, len(records), PART))
+        rows = []
+        for made in self.stream(parts):
+            tally.add(made.tally)
+            rows += made.rows
+        return rows
+
+    def stream(self, parts: Iterable[Part]) -> Iterator[TokenisedPart]:
+        """Yield each part's rows in order, reading and drafting the next part while this one is tokenised.
+
+        What cannot be learned from is dropped and counted in the part's tally.
+
+        Raises:
             TemplateError: A chat cannot be rendered, or its prompt is no prefix of the whole; names file and row.
         """
-        parts = (
-            self._part(records, range(at, min(at + _PART, len(records))), tally) for at in range(0, len(records), _PART)
-        )
-        return [row for part in parts for row in part]
+        texts = Texts(self._backend)
+        begun: tuple[Part, list[_Job], TokenTally, Future[_Texts]] | None = None
+        with ThreadPoolExecutor(1) as beside:  # the tokenizer's own threads leave the interpreter free
+            for part in parts:
+                tally = TokenTally()
+                jobs = [
+                    job for at, record in enumerate(part.records) if (job := self._job(part.at + at, record, tally))
+                ]
+                following = (part, jobs, tally, beside.submit(_tokenised, texts, [job.draft for job in jobs]))
+                if begun:
+                    yield self._finished(*begun)
+                begun = following
+            if begun:
+                yield self._finished(*begun)
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[Ints]:
         """Return the token ids [P] of prompts alone, exactly those that training puts before a response."""
         texts = [self._prompt_text(prompt) for prompt in prompts]
-        ids = {text: encoding.ids for text, encoding in self._encode(texts).items()}
-        return [_ints(self._begun(ids[text])) for text in texts]
+        found = Texts(self._backend).encode(dict.fromkeys(texts, False))
+        return [self._begun(found[text].ids) for text in texts]
 
     def _prompt_text(self, prompt: Prompt) -> str:
         how, chat, _ = as_chat(prompt.prompt, ())
@@ -156,24 +222,15 @@ class Encoder:
             return prompt.prompt
         return self._required(prompt.origin).render(chat, tools=prompt.tools, generation=True)
 
-    def _part(self, records: Sequence[Record], part: range, tally: TokenTally) -> list[TokenRow]:
-        jobs = [job for at in part if (job := self._job(at, records[at], tally))]
-        drafts = [job.draft for job in jobs]
-        joint = self._encode(text for draft in drafts for text in (draft.prompt, *draft.wholes))
-        ids = {text: encoding.ids for text, encoding in joint.items()}
-        alone = self._encode(
-            whole[len(draft.prompt) :]
-            for draft in drafts
-            for whole in draft.wholes
-            if not _begins(ids[whole], ids[draft.prompt])
-        )
+    def _finished(self, part: Part, jobs: list[_Job], tally: TokenTally, texts: Future[_Texts]) -> TokenisedPart:
+        found = texts.result()
         rows = []
         for job in jobs:
             try:
-                rows.append(self._row(job, ids, joint, alone, tally))
+                rows.append(self._row(job, found, tally))
             except Unusable as reason:
                 tally.dropped[str(reason)] += 1
-        return rows
+        return TokenisedPart(part, rows, tally)
 
     def _job(self, at: int, record: Record, tally: TokenTally) -> _Job | None:
         try:
@@ -216,31 +273,29 @@ class Encoder:
             )
         return self._template
 
-    def _row(
-        self, job: _Job, ids: dict[str, list[int]], joint: dict[str, Any], alone: dict[str, Any], tally: TokenTally
-    ) -> TokenRow:
+    def _row(self, job: _Job, texts: _Texts, tally: TokenTally) -> TokenRow:
         draft, form = job.draft, job.shape
-        before = ids[draft.prompt]
+        before = texts.joint[draft.prompt].ids
         responses, masks = [], []
         for whole, turns in zip(draft.wholes, draft.turns, strict=True):
-            if _begins(ids[whole], before):
-                encoding, skip, shift = joint[whole], len(before), 0
-                tokens = ids[whole][skip:]
-            else:
-                encoding, skip, shift = alone[whole[len(draft.prompt) :]], 0, len(draft.prompt)
-                tokens = encoding.ids
+            tokens, skip, shift = texts.joint[whole], len(before), 0
+            if not _begins(tokens.ids, before):
+                tokens, skip, shift = texts.alone[whole[len(draft.prompt) :]], 0, len(draft.prompt)
                 tally.show("merged", f"{form.origin}: …{whole[max(0, shift - 12) : shift]!r} + {whole[shift:][:12]!r}")
-            starts = None if turns is None else [begin + shift for begin, _ in encoding.offsets[skip:]]
-            response, mask = self._response(tokens, starts, turns, job.chat)
+            begins = None if turns is None or tokens.begins is None else tokens.begins[skip:] + shift
+            response, mask = self._response(tokens.ids[skip:], begins, turns, job.chat)
             responses.append(response)
             masks.append(mask)
-        edges = tuple(edge for edge in form.edges if responses[edge[0]] != responses[edge[1]])
-        if form.edges and not edges:
-            raise Unusable(IDENTICAL)
+        edges = form.edges
+        if edges:
+            contents = [response.tobytes() for response in responses]
+            edges = tuple(edge for edge in edges if contents[edge[0]] != contents[edge[1]])
+            if not edges:
+                raise Unusable(IDENTICAL)
         return TokenRow(
             at=job.at,
-            prompt=_ints(self._begun(before)),
-            responses=tuple(map(_ints, responses)),
+            prompt=self._begun(before),
+            responses=tuple(responses),
             loss=tuple(masks),
             edges=form.edge_array(edges),
             response=form.response_columns(),
@@ -249,18 +304,17 @@ class Encoder:
         )
 
     def _response(
-        self, tokens: list[int], starts: list[int] | None, turns: tuple[Span, ...] | None, chat: bool
-    ) -> tuple[list[int], Bools]:
+        self, tokens: Ints, begins: Ints | None, turns: tuple[Span, ...] | None, chat: bool
+    ) -> tuple[Ints, Bools]:
         """Return a response that ends with exactly one end token, and its loss mask."""
-        if not chat:
-            while tokens and tokens[0] == self.bos:
+        if not chat and self.bos is not None:
+            while len(tokens) and tokens[0] == self.bos:
                 tokens = tokens[1:]
-        if starts is None or turns is None:
+        if begins is None or turns is None:
             response = self._ended(tokens, 0, chat)
             if len(response) == 1:
                 raise Unusable(EMPTY)
             return response, np.ones(len(response), dtype=np.bool_)
-        begins = np.array(starts)
         last = int(np.searchsorted(begins, turns[-1][0]))
         response = self._ended(tokens, last, chat)
         mask = np.zeros(len(response), dtype=np.bool_)
@@ -270,40 +324,54 @@ class Encoder:
         mask[last:] = True
         return response, mask
 
-    def _length(self, turn: list[int]) -> int:
+    def _length(self, turn: Ints) -> int:
         """Return how many of an earlier turn's tokens are the assistant's: up to its end-of-turn token."""
         end = self._last(turn, 0)
         return len(turn) if end is None else end + 1
 
-    def _last(self, tokens: list[int], begin: int) -> int | None:
+    def _last(self, tokens: Ints, begin: int) -> int | None:
         """Return where the last turn's end token is: the template's, or else the last special token."""
+        turn = tokens[begin:]
         end = self._template.end_of_turn if self._template else None
-        backwards = range(len(tokens) - 1, begin - 1, -1)
-        found = next((at for at in backwards if tokens[at] == end), None)
-        return found if found is not None else next((at for at in backwards if tokens[at] in self._special), None)
+        found = np.flatnonzero(turn == end) if end is not None else turn[:0]
+        if not len(found):
+            found = np.flatnonzero(np.isin(turn, self._special))
+        return begin + int(found[-1]) if len(found) else None
 
-    def _ended(self, tokens: list[int], begin: int, chat: bool) -> list[int]:
+    def _ended(self, tokens: Ints, begin: int, chat: bool) -> Ints:
         """Cut what follows the last turn's end token, and leave one such token; plain text ends with EOS."""
         at = self._last(tokens, begin) if chat else None
-        end = self._eos if at is None else tokens[at]
-        body = tokens[:at]
-        while len(body) > begin and body[-1] in (end, self._eos):
-            body = body[:-1]
-        return [*body, end]
+        end = self._eos if at is None else int(tokens[at])
+        stop = len(tokens) if at is None else at
+        while stop > begin and tokens[stop - 1] in (end, self._eos):
+            stop -= 1
+        ended = np.empty(stop + 1, np.int32)
+        ended[:stop], ended[stop] = tokens[:stop], end
+        return ended
 
-    def _begun(self, prompt: list[int]) -> list[int]:
+    def _begun(self, prompt: Ints) -> Ints:
         """Return a prompt that begins with exactly one BOS if the tokenizer wants one."""
         if self.bos is None:
             return prompt
         first = next((at for at, token in enumerate(prompt) if token != self.bos), len(prompt))
-        return [self.bos, *prompt[first:]]
+        return np.concatenate([np.array([self.bos], np.int32), prompt[first:]])
 
-    def _encode(self, texts: Iterable[str]) -> dict[str, Any]:
-        """Encode each distinct text once, without special tokens, as one batch."""
-        self._backend.no_padding()
-        self._backend.no_truncation()
-        distinct = list(dict.fromkeys(texts))
-        return dict(zip(distinct, self._backend.encode_batch(distinct, add_special_tokens=False), strict=True))
+
+def _tokenised(texts: Texts, drafts: Sequence[Draft]) -> _Texts:
+    wanted: dict[str, bool] = {}
+    for draft in drafts:
+        wanted.setdefault(draft.prompt, False)
+        for whole, turns in zip(draft.wholes, draft.turns, strict=True):
+            wanted[whole] = wanted.get(whole, False) or turns is not None
+    joint = texts.encode(wanted)
+    apart: dict[str, bool] = {}
+    for draft in drafts:
+        before = joint[draft.prompt].ids
+        for whole, turns in zip(draft.wholes, draft.turns, strict=True):
+            if not _begins(joint[whole].ids, before):
+                alone = whole[len(draft.prompt) :]
+                apart[alone] = apart.get(alone, False) or turns is not None
+    return _Texts(joint, texts.encode(apart))
 
 
 def _plain(texts: Sequence[str]) -> Draft:
@@ -311,9 +379,5 @@ def _plain(texts: Sequence[str]) -> Draft:
     return Draft(prompt, tuple(prompt + response for response in responses), (None,) * len(responses))
 
 
-def _begins(whole: list[int], before: list[int]) -> bool:
-    return whole[: len(before)] == before
-
-
-def _ints(ids: list[int]) -> Ints:
-    return np.array(ids, dtype=np.int32)
+def _begins(whole: Ints, before: Ints) -> bool:
+    return len(whole) >= len(before) and bool((whole[: len(before)] == before).all())

@@ -128,15 +128,15 @@ def mismatch(groups: Sequence[Group], prompt_hash: NDArray[np.uint64], most: int
     """
     n = len(groups)
     cycle = stream("mismatched partners", n).permutation(n)
-    if n and (prompt_hash == prompt_hash[0]).all():
+    along = prompt_hash[cycle]
+    last = along != np.roll(along, -1)  # of a run of one prompt around the cycle: what follows it has another
+    if n and not last.any():
         raise DataError(
             f"all {n} rows share one prompt, and this objective's baseline pairs a prompt with another prompt's "
             "response; add rows with other prompts."
         )
+    ends = np.flatnonzero(last)
+    following = ends[np.searchsorted(ends, np.arange(n)) % max(1, len(ends))]
     partners = np.empty(n, np.int64)
-    for place, own in enumerate(cycle):
-        ahead = place + 1
-        while prompt_hash[cycle[ahead % n]] == prompt_hash[own]:
-            ahead += 1
-        partners[own] = cycle[ahead % n]
+    partners[cycle] = cycle[(following + 1) % max(1, n)]
     return Mismatched(groups, partners, most)
