@@ -5,6 +5,7 @@ from importlib import import_module
 
 VERBS = {
     "vs-trl": ("vs_trl", "DPO training against TRL's trainer: same weights, tokens and batches, in turn"),
+    "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
 }
 """Verb → (module of this package, what it measures)."""
 

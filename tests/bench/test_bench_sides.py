@@ -1,0 +1,115 @@
+"""Both sides are given the same tokens in the same order, and compute the same losses."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+
+from bench import environment, peer, rounds, texts, vs_trl, workload
+from bench.shapes import SHAPES
+
+HOME = environment.default()  # before the tests' own cache hides the person's
+
+
+@pytest.fixture(scope="module")
+def nano(shared_data):
+    return {form: workload.write("nano", form, 2) for form in texts.FORMS}
+
+
+@pytest.mark.parametrize("form", ["hh", "k8", "long"])
+def test_the_peer_gets_the_rows_of_our_steps(nano, form):
+    """What the loop would take, step by step, is what the peer's rows hold: each edge a pair."""
+    from bench.ours import recipe
+    from logratio.train.recipe import resolve
+    from logratio.train.setup import Inputs, data_set, tokenizer_of
+    from logratio.train.source import FileSource
+
+    given = nano[form]
+    spec = {**rounds.SETTINGS, "groups_a_step": texts.GROUPS_A_STEP[form], "output": "x", "precision": "fp32"}
+    document = {"model": str(given.model), "data": str(given.data), "objective": {"name": "dpo", "beta": 0.1}}
+    resolved = resolve(document, recipe(spec))
+    data = data_set(resolved, tokenizer_of(resolved.config, Inputs()), Inputs(), "2026-01-01")
+    source = FileSource(data.groups, data.train, spec["groups_a_step"], 1, spec["seed"])
+    ours = [
+        {
+            "prompt_ids": group.prompt.tolist(),
+            "chosen_ids": group.responses[winner].tolist(),
+            "rejected_ids": group.responses[loser].tolist(),
+        }
+        for index in range(source.steps)
+        for group in source.step(index).groups
+        for winner, loser in group.edges
+    ]
+    held = json.loads(given.tokens.read_text())
+    assert source.steps == given.facts()["steps"] == 2
+    assert peer.pairs(held, 2) == ours
+    assert peer.pairs(held, 1) == ours[: texts.PAIRS_A_STEP[form]]
+    assert len(ours) == 2 * texts.PAIRS_A_STEP[form]
+
+
+def test_workloads_are_what_they_say(nano):
+    facts = {form: given.facts() for form, given in nano.items()}
+    assert (facts["hh"]["pairs"], facts["k8"]["pairs"], facts["k8"]["groups"]) == (16, 14, 2)
+    held = json.loads(nano["k8"].tokens.read_text())["groups"]
+    assert all(group["edges"] == [[0, loser] for loser in range(1, 8)] for group in held)
+    long = nano["long"].lengths
+    assert all(group.prompt <= texts.LONG and max(group.responses) <= texts.SHORT for group in long)
+    assert facts["long"]["prompt_mean"] > 0.75 * texts.LONG
+    # every response ends in the token that ends it, once
+    end = 2
+    responses = [response for group in held for response in group["responses"]]
+    assert all(response[-1] == end and response.count(end) == 1 for response in responses)
+
+
+def test_weights_come_from_the_seed_alone(nano, shared_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path))
+    again = workload.write("nano", "hh", 2)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (again.model / name).read_bytes() == (nano["hh"].model / name).read_bytes()
+    assert json.loads((again.model / "config.json").read_text())["vocab_size"] == SHAPES["nano"].vocabulary
+
+
+@pytest.mark.parametrize("pairs", ["8", "20", "0"])
+def test_pairs_are_whole_steps_and_two_at_least(pairs, capsys, tmp_path):
+    arguments = ["--sizes", "nano", "--pairs", pairs, "--ours-only", "--out", str(tmp_path)]
+    assert vs_trl.main(arguments) == 1
+    assert "multiple of 8" in capsys.readouterr().err
+
+
+def test_a_variant_that_does_not_exist_is_refused(capsys):
+    assert vs_trl.main(["--variants", "fast"]) == 1
+    assert "no variant 'fast'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_both_sides_end_to_end(shared_data, tmp_path, capsys):
+    """The whole benchmark at nano size, on a TRL that is installed already: losses agree, phases add up."""
+    if not environment.usable(HOME):
+        pytest.skip(f"TRL's environment is absent: {HOME} (python -m bench vs-trl makes it)")
+    arguments = ["--sizes", "nano", "--data", "hh", "k8", "--pairs", "16", "--repeats", "1", "--threads", "1"]
+    assert vs_trl.main([*arguments, "--trl-env", str(HOME), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Losses agree step by step") == 2
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["versions"]["trl"]["torch"] == version("torch")
+    for case in results["cases"]:
+        assert case["agreement"]["agree"] and len(case["runs"][0]["losses"]) == 2
+        assert (
+            abs(case["runs"][0]["losses"][0] - case["runs"][0]["losses"][1]) > 1e-3
+        )  # so that agreeing means something
+        for run in case["runs"]:
+            spent = [phase["wall"] for phase in run["phases"].values()]
+            assert min(spent) > 0 and abs(sum(spent) - run["wall"]) < 0.05
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_planted_difference_is_found(shared_data, tmp_path, capsys, monkeypatch):
+    """With another rate on one side alone, no ratio is printed."""
+    if not environment.usable(HOME):
+        pytest.skip(f"TRL's environment is absent: {HOME} (python -m bench vs-trl makes it)")
+    honest = rounds.process.peer
+    monkeypatch.setattr(rounds.process, "peer", lambda spec, python: honest({**spec, "lr": 2e-5}, python))
+    arguments = ["--sizes", "nano", "--pairs", "16", "--repeats", "1", "--threads", "1", "--variants", "precomputed"]
+    assert vs_trl.main([*arguments, "--trl-env", str(HOME), "--out", str(tmp_path)]) == 1
+    assert "LOSSES DISAGREE" in capsys.readouterr().out
