@@ -68,8 +68,6 @@ def _drift(logps: Logps, batch: PackedBatch) -> tuple[Tensor, Tensor]:
 def _losses(logps: Logps, batch: PackedBatch, settings: TdpoSettings) -> Mapping[str, Tensor]:
     pairs, drift, chosen = views.pairs(logps, batch), _drift(logps, batch), settings.model_dump()
     straight = tdpo(pairs, drift, **chosen)
-    if bool((pairs.probability == 1).all()):
-        return {"tdpo": straight}
     flipped = tdpo(views.swapped(pairs), drift[::-1], **chosen)
     return {"tdpo": pairs.probability * straight + (1 - pairs.probability) * flipped}
 

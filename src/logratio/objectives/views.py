@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..batch.logps import Logps
-from ..batch.packed import PackedBatch
+from ..batch.packed import PackedBatch, sent
 
 
 @dataclass(frozen=True)
@@ -222,11 +222,11 @@ def ties(batch: PackedBatch) -> Tensor:
 
 def rankings(logps: Logps, batch: PackedBatch) -> Rankings:
     """Lay each group's responses side by side. The batch carries the response column `score`."""
-    group_S = batch.spans.group_S.to(logps.policy_R.device)
-    groups = len(batch.row_G)
-    count_G = torch.bincount(group_S, minlength=groups)
+    groups, device = len(batch.row_G), logps.policy_R.device
+    counted_G = torch.bincount(batch.spans.group_S, minlength=groups)  # where the spans are: a GPU is not waited for
+    most = int(counted_G.max()) if groups else 0
+    group_S, count_G = (sent(own, device) for own in (batch.spans.group_S, counted_G))
     first_G = count_G.cumsum(0) - count_G
-    most = int(count_G.max()) if groups else 0
     slot_S = group_S * most + torch.arange(len(group_S), device=group_S.device) - first_G.index_select(0, group_S)
     present = torch.arange(most, device=group_S.device)[None] < count_G[:, None]
     policy_S = batch.sum_by_response(logps.policy_R)
@@ -258,7 +258,8 @@ def expected(pairs: P, loss: Callable[[P], Tensor]) -> Tensor:
     The expectation of `loss` over labels drawn with the pair's own probability, so that it has the same minimum as the
     repeated judgements themselves.
     """
-    plain = loss(pairs)
-    if bool((pairs.probability == 1).all()):
-        return plain
-    return pairs.probability * plain + (1 - pairs.probability) * loss(swapped(pairs))
+    soft, other = pairs.probability != 1, swapped(pairs)  # certain pairs stay: their exchange may have no finite loss
+    turned = {
+        field.name: torch.where(soft, getattr(other, field.name), getattr(pairs, field.name)) for field in fields(pairs)
+    }
+    return pairs.probability * loss(pairs) + (1 - pairs.probability) * loss(replace(pairs, **turned))

@@ -12,50 +12,20 @@ from torch import Tensor
 from ..batch.group import Group, scored_masks
 from ..batch.logps import Logps
 from ..batch.needs import Needs
-from ..batch.packed import PackedBatch, pack
+from ..batch.packed import PackedBatch, pack, sent
 from ..batch.plan import plan
-from ..errors import NonFiniteError
 from ..evaluate import measure
 from ..logps.policy import Policy
 from ..logps.whole import Axis, join, slots
 from ..objectives.base import Objective, Settings
 from .distributed import World, sync_gradients
+from .finite import Finite
 from .moving import MovingReference
 from .source import Step
+from .totals import Totals
 
 Live = Callable[[], AbstractContextManager[Policy]]
 """Yields the reference as a policy, for as long as the context lasts."""
-
-
-@dataclass
-class Totals:
-    """Metrics of a step as (Σ w·v, Σ w), to be added over bins and ranks.
-
-    Attributes:
-        loss: Σ over terms and items of c·w·ℓ / denominator; already a share of the step's loss.
-        sums: Name → float64 [2].
-    """
-
-    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    sums: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, name: str, total: tuple[Tensor, Tensor]) -> None:
-        """Add a metric's (Σ w·v, Σ w)."""
-        pair = torch.stack(total).cpu()
-        self.sums[name] = self.sums[name] + pair if name in self.sums else pair
-
-    def reduce(self, world: World, names: Sequence[str]) -> dict[str, float]:
-        """Return the step's means over all ranks; a metric with no item in the step is left out.
-
-        Args:
-            world: The processes.
-            names: Metrics in one order on all ranks; a rank without bins has none of its own.
-        """
-        rows = [torch.stack((self.loss, torch.ones((), dtype=torch.float64)))]
-        rows += [self.sums.get(name, torch.zeros(2, dtype=torch.float64)) for name in names]
-        table = world.total(torch.stack(rows).to(world.device)).cpu()
-        means = {name: (value / count).item() for name, (value, count) in zip(names, table[1:], strict=True) if count}
-        return {"loss": table[0, 0].item(), **means}
 
 
 @dataclass(frozen=True)
@@ -97,7 +67,7 @@ class Learner:
             return
         following = self.objective.update(logps, whole, self.settings)
         values = torch.stack([following[name].detach().double() for name in self.state])
-        values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values))
+        values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values)).cpu()
         self.set_state(dict(zip(self.state, values, strict=True)))
 
     def with_reference(self, groups: Sequence[Group]) -> Sequence[Group]:
@@ -169,26 +139,56 @@ def weighted(learner: Learner, losses: Mapping[str, Tensor], batch: PackedBatch,
     return torch.stack(parts).sum()
 
 
-def step_gradient(learner: Learner, step: Step) -> Totals:
+@dataclass(frozen=True)
+class Bins:
+    """A step divided and packed: all that can be made of it before the weights of the step before are known.
+
+    Attributes:
+        ranks: For each rank its bins, each of them positions in the step's groups.
+        batches: This rank's bins, on its device.
+        whole: The step as one batch, where the objective is evaluated on it.
+        totals: Σ w over the whole step for each term.
+    """
+
+    ranks: Sequence[Sequence[Sequence[int]]]
+    batches: Sequence[PackedBatch]
+    whole: PackedBatch | None
+    totals: Mapping[str, float]
+
+    @classmethod
+    def of(cls, learner: Learner, step: Step) -> Bins:
+        """Divide a step over ranks and bins, and pack this rank's."""
+        world, groups = learner.world, step.groups
+        ranks = plan([group.tokens for group in groups], world=world.size, budget=learner.bin_tokens)
+        batches = [pack([groups[i] for i in members]).to(world.device) for members in ranks[world.rank]]
+        whole = None if learner.scope == "item" else pack(groups).to(world.device)
+        return cls(ranks, batches, whole, denominators(learner, groups))
+
+
+def step_gradient(learner: Learner, step: Step, bins: Bins | None = None) -> Totals:
     """Add the step's gradient to the policy's parameters and return its metrics.
+
+    Nothing on the device is waited for before all of its work is under way.
+
+    Args:
+        learner: What the gradient is taken of.
+        step: The groups, with reference log-probs where they are needed.
+        bins: `Bins.of` the same, where that was made ahead.
 
     Raises:
         NonFiniteError: A log-prob or loss is NaN or infinite; nothing has been updated yet.
     """
-    ranks = plan([group.tokens for group in step.groups], world=learner.world.size, budget=learner.bin_tokens)
-    totals = denominators(learner, step.groups)
-    if learner.scope == "item":
-        return _item_route(learner, step, ranks[learner.world.rank], totals)
-    return _step_route(learner, step, ranks, totals)
+    bins = bins or Bins.of(learner, step)
+    return _item_route(learner, step, bins) if bins.whole is None else _step_route(learner, step, bins, bins.whole)
 
 
-def _forward(learner: Learner, step: Step, members: Sequence[int]) -> tuple[PackedBatch, Logps]:
-    batch = pack([step.groups[i] for i in members]).with_state(learner.state).to(learner.world.device)
+def _forward(learner: Learner, packed: PackedBatch, finite: Finite) -> tuple[PackedBatch, Logps]:
+    batch = packed.with_state(learner.state)
     logps = learner.forward(batch)
     for value in _differentiable(logps).values():
-        _require_finite(step, batch, value, "policy log-prob" if logps.score_S is None else "score")
-    if learner.needs.reference and members:
-        _require_finite(step, batch, batch.token["reference"], "reference log-prob")
+        finite.note("policy log-prob" if logps.score_S is None else "score", value, batch)
+    if learner.needs.reference and batch.responses:
+        finite.note("reference log-prob", batch.token["reference"], batch)
     return batch, logps
 
 
@@ -196,58 +196,57 @@ def _auxiliary(step: Step, batch: PackedBatch, logps: Logps) -> Tensor | float:
     """Return a mixture-of-experts loss of this bin, weighted by its share of the step's tokens."""
     if logps.auxiliary is None:
         return 0.0
-    return logps.auxiliary * len(batch.tokens_T) / sum(group.tokens for group in step.groups)
+    return logps.auxiliary * batch.tokens / sum(group.tokens for group in step.groups)
 
 
-def _item_route(learner: Learner, step: Step, bins: Sequence[Sequence[int]], totals: Mapping[str, float]) -> Totals:
-    out = Totals()
-    for n, members in enumerate(bins):
-        sync_gradients(learner.policy, n == len(bins) - 1)
-        batch, logps = _forward(learner, step, members)
-        if not members:  # a rank short of bins takes part in the collectives, with coefficient 0
+def _item_route(learner: Learner, step: Step, bins: Bins) -> Totals:
+    out, finite = Totals(), Finite(step)
+    for n, packed in enumerate(bins.batches):
+        sync_gradients(learner.policy, n == len(bins.batches) - 1)
+        batch, logps = _forward(learner, packed, finite)
+        if not batch.responses:  # a rank short of bins takes part in the collectives, with coefficient 0
             (torch.stack([value.sum() for value in _differentiable(logps).values()]).sum() * 0.0).backward()
             continue
-        loss = weighted(learner, learner.objective.losses(logps, batch, learner.settings), batch, totals)
-        _require_finite(step, batch, loss.reshape(1), "loss")
+        loss = weighted(learner, learner.objective.losses(logps, batch, learner.settings), batch, bins.totals)
+        finite.note("loss", loss.reshape(1), batch)
         (loss + _auxiliary(step, batch, logps)).backward()
-        out.loss += loss.detach().double().cpu()
+        out.loss = out.loss + loss.detach().double()
         for name, metric in learner.objective.metrics(_detached(logps), batch, learner.settings).items():
             out.add(name, metric.total())
+    finite.check()
     return out
 
 
-def _step_route(
-    learner: Learner, step: Step, ranks: Sequence[Sequence[Sequence[int]]], totals: Mapping[str, float]
-) -> Totals:
+def _step_route(learner: Learner, step: Step, bins: Bins, packed: PackedBatch) -> Totals:
     """Evaluate the objective once on the whole step, then back-propagate its fixed coefficients bin by bin."""
-    world = learner.world
-    bins = ranks[world.rank]
-    whole = pack(step.groups).with_state(learner.state).to(world.device)
-    orders = [[i for members in own for i in members] for own in ranks]
+    world, finite, alone = learner.world, Finite(step), len(bins.batches) == 1
+    whole = packed.with_state(learner.state)
     kept: list[tuple[PackedBatch, Logps]] = []
-    with torch.set_grad_enabled(len(bins) == 1):  # with one bin the two phases share a forward
+    with torch.set_grad_enabled(alone):  # with one bin the two phases share a forward
         sync_gradients(learner.policy, True)
-        for members in bins:
-            batch, logps = _forward(learner, step, members)
-            kept.append((batch, logps if len(bins) == 1 else _detached(logps)))
+        for own in bins.batches:
+            batch, logps = _forward(learner, own, finite)
+            kept.append((batch, logps if alone else _detached(logps)))
+    orders = [[i for members in own for i in members] for own in bins.ranks]
     floats = _gather(world, step, [logps for _, logps in kept], orders)
     leaves = {name: value.requires_grad_() for name, value in _differentiable(floats).items()}
-    loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, totals)
-    _require_finite(step, whole, loss.reshape(1), "loss")
+    loss = weighted(learner, learner.objective.losses(floats, whole, learner.settings), whole, bins.totals)
+    finite.note("loss", loss.reshape(1), whole)
     coefficients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    for n, members in enumerate(bins):
-        sync_gradients(learner.policy, n == len(bins) - 1)
-        batch, logps = kept[0] if len(bins) == 1 else _forward(learner, step, members)
+    for n, (own, members) in enumerate(zip(bins.batches, bins.ranks[world.rank], strict=True)):
+        sync_gradients(learner.policy, n == len(bins.batches) - 1)
+        batch, logps = kept[0] if alone else _forward(learner, own, finite)
         parts = []
         for name, value in _differentiable(logps).items():
-            own = slots(step.groups, members, "S" if name == "score_S" else "R").to(world.device)
-            parts.append((value * coefficients[name].index_select(0, own)).sum())
+            at = sent(slots(step.groups, members, "S" if name == "score_S" else "R"), world.device)
+            parts.append((value * coefficients[name].index_select(0, at)).sum())
         (torch.stack(parts).sum() + _auxiliary(step, batch, logps)).backward()
     out = Totals()
     if world.rank == 0:  # every rank holds the same numbers: one of them counts
-        out.loss += loss.detach().double().cpu()
+        out.loss = loss.detach().double()
         for name, metric in learner.objective.metrics(_detached(floats), whole, learner.settings).items():
             out.add(name, metric.total())
+    finite.check()
     learner.advance(_detached(floats), whole)
     return out
 
@@ -257,7 +256,7 @@ def _gather(world: World, step: Step, own: Sequence[Logps], orders: Sequence[Seq
 
     def assemble(parts: list[Tensor], axis: Axis) -> Tensor:
         everyone = torch.cat(world.gather(torch.cat([part.detach() for part in parts])))
-        where = torch.cat([slots(step.groups, order, axis) for order in orders]).to(everyone.device)
+        where = sent(torch.cat([slots(step.groups, order, axis) for order in orders]), everyone.device)
         return torch.empty_like(everyone).index_copy(0, where, everyone)
 
     return join(own, assemble)
@@ -273,19 +272,3 @@ def _differentiable(logps: Logps) -> dict[str, Tensor]:
 
 def _detached(logps: Logps) -> Logps:
     return replace(logps, **{name: value.detach() for name, value in _differentiable(logps).items()})
-
-
-def _require_finite(step: Step, batch: PackedBatch, values: Tensor, name: str) -> None:
-    good = torch.isfinite(values)
-    if bool(good.all()):
-        return
-    rows = batch.row_G
-    if len(values) == batch.responses:
-        rows = rows[batch.spans.group_S.to(rows.device)[~good].unique()]
-    elif len(values) == len(batch.response_R):
-        bad_S = batch.response_R[~good].unique()
-        rows = rows[batch.spans.group_S.to(bad_S.device)[bad_S].unique()]
-    raise NonFiniteError(
-        f"step {step.index + 1}: {name} is not finite in {values.dtype}, data rows {rows.tolist()[:20]}; "
-        "no weight was updated: lower train.lr, leave these rows out, or under bf16 use train.precision fp32."
-    )

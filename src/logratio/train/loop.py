@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
 
 from ..config import RunConfig
 from ..errors import NonFiniteError
+from .ahead import made_ahead
 from .checkpoint import Progress, keep_last, name_of, save
 from .distributed import local, reshard
-from .gradient import Learner, metric_names, step_gradient
+from .gradient import Bins, Learner, metric_names, step_gradient
 from .memory import within_memory
 from .moving import PREFIX
 from .optim import Optimizer
 from .rundir import RunDirectory
 from .schedule import rate
 from .signals import StopRequest
-from .source import FileSource
+from .source import FileSource, Step
 from .validate import Validation
 
 SMALLER_IS_BETTER = ("loss", "nll")
@@ -77,16 +79,17 @@ def fit(job: Fit, *, start: int) -> int:
     steps, began = job.source.steps, time.monotonic()
     if start == 0:
         _evaluate(job, 0, began)
-    for index in range(start, steps):
-        row = _train_step(job, index, began)
-        _record(job, "train", row)
-        done = index + 1
-        improved = due(done, steps, job.config.every.eval) and _evaluate(job, done, began)
-        asked = job.learner.world.any(bool(job.stop))
-        if improved or asked or due(done, steps, job.config.every.checkpoint):
-            checkpoint(job, done)
-        if asked and done < steps:
-            return done
+    with made_ahead(
+        partial(_coming, job), range(start, steps), thread=job.learner.world.device.type == "cuda"
+    ) as coming:
+        for done in range(start + 1, steps + 1):
+            _record(job, "train", _train_step(job, coming, began))
+            improved = due(done, steps, job.config.every.eval) and _evaluate(job, done, began)
+            asked = job.learner.world.any(bool(job.stop))
+            if improved or asked or due(done, steps, job.config.every.checkpoint):
+                checkpoint(job, done)
+            if asked and done < steps:
+                return done
     return steps
 
 
@@ -95,14 +98,21 @@ def due(done: int, steps: int, share: float) -> bool:
     return done == steps or math.floor(done / steps / share + 1e-9) > math.floor((done - 1) / steps / share + 1e-9)
 
 
-def _train_step(job: Fit, index: int, began: float) -> dict[str, Any]:
-    started = time.monotonic()
+def _coming(job: Fit, index: int) -> tuple[Step, Bins | None]:
+    """Read a step and pack it, unless the log-probs of a moving reference are still to come."""
     step = job.source.step(index)
+    return step, Bins.of(job.learner, step) if job.learner.moving is None else None
+
+
+def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: float) -> dict[str, Any]:
+    started = time.monotonic()
+    step, bins = next(coming)
+    index = step.index
     if job.learner.moving is not None:
         job.learner.moving.follow(index)
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
         step = replace(step, groups=job.learner.with_reference(step.groups))
-        totals = step_gradient(job.learner, step)
+        totals = step_gradient(job.learner, step, bins)
     norm = job.optimizer.clip(job.config.train.clip)
     if not math.isfinite(norm):
         raise NonFiniteError(

@@ -120,7 +120,7 @@ class Optimizer:
             same = _sampled(self.kept(slot)) == before
             counted.append(torch.stack(((same & moved).sum(), moved.sum())))
             slot.clear()
-        lost, watched_in_all = torch.stack(counted).sum(0).double().cpu()  # once, since a GPU is waited for
+        lost, watched_in_all = torch.stack(counted).sum(0).double()
         return lost, watched_in_all
 
     def _step_one_by_one(self, index: int) -> None:
