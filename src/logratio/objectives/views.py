@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -259,7 +259,7 @@ def expected(pairs: P, loss: Callable[[P], Tensor]) -> Tensor:
     repeated judgements themselves.
     """
     soft, other = pairs.probability != 1, swapped(pairs)  # certain pairs stay: their exchange may have no finite loss
-    turned = {
+    turned: dict[str, Any] = {
         field.name: torch.where(soft, getattr(other, field.name), getattr(pairs, field.name)) for field in fields(pairs)
     }
     return pairs.probability * loss(pairs) + (1 - pairs.probability) * loss(replace(pairs, **turned))
