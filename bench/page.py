@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from logratio.report.kit import Block, Facts, Interval, Notice, Page, Plot, Prose, Section, Series, Table
+from logratio.report.kit import Block, Facts, Notice, Page, Plot, Prose, Section, Series, Table
 from logratio.report.render import render
 
 from .rounds import seconds
-from .summary import Case, Line, Spread, comparable, lines, quiet, side, titles
-from .table import Results, about, agreed, heading, notes, number, percent
+from .summary import Case, Line, comparable, lines, of_precisions, quiet, side, titles
+from .table import Results, about, agreed, heading, notes, number, percent, ratio
 
 
 def write(results: Results, path: Path) -> None:
@@ -28,7 +28,8 @@ def page(results: Results) -> Page:
     return Page(
         title="DPO training: logratio against TRL",
         kicker="benchmark",
-        headline=f"{len(cases)} cases on {machine['cores']} CPU cores, same weights, tokens and batches on both sides",
+        headline=f"{len(cases)} case{'s' if len(cases) > 1 else ''} on {machine['cores']} CPU cores, the same weights, "
+        "tokens and batches on both sides",
         tone="plain",
         support=f"{machine['processor']}; GPU: {results['gpu']}. TRL/ours is given only where losses agree step by "
         "step.",
@@ -49,7 +50,7 @@ def _overview(named: list[tuple[str, Case]]) -> Table:
     for title, case in named:
         by_name = {line.name: line for line in lines(case)}
         share = by_name["share of the matrix peak, training"]
-        rows.append([title, *(_interval(by_name[name].ratio) for name in chosen), *_shares(share)])
+        rows.append([title, *(ratio(by_name[name].ratio) for name in chosen), *_shares(share)])
     return Table(
         "TRL/ours: median of the repeats [least, most]; share of the matrix peak that is useful work in training",
         ["case", "reference + training", "whole run", "peak memory", "share, ours", "share, TRL"],
@@ -61,30 +62,22 @@ def _shares(line: Line) -> list[str | None]:
     return [percent(line.ours.median), None if line.peer is None else percent(line.peer.median)]
 
 
-def _interval(spread: Spread | None) -> Interval | None:
-    return None if spread is None else Interval(spread.median, spread.low, spread.high)
-
-
 def _against_size(named: list[tuple[str, Case]]) -> list[Block]:
     """Return the ratio of HH cases over the model's size, where there are two or more."""
     points = []
     for _, case in named:
-        ratio = next(line.ratio for line in lines(case) if line.name == "reference + training, s")
-        if case["data"] == "hh" and case["precision"] == "fp32" and ratio is not None:
-            points.append((case["shape"]["body"] / 1e6, ratio))
+        found = next(line.ratio for line in lines(case) if line.name == "reference + training, s")
+        if case["data"] == "hh" and case["precision"] == "fp32" and found is not None:
+            points.append((case["shape"]["body"] / 1e6, found))
     if len(points) < 2:
         return []
     points.sort(key=lambda point: point[0])
-    ratios = [ratio for _, ratio in points]
-    series = Series(
-        "HH, fp32",
-        [size for size, _ in points],
-        [ratio.median for ratio in ratios],
-        [ratio.low for ratio in ratios],
-        [ratio.high for ratio in ratios],
-        points=True,
-    )
-    return [Plot("TRL/ours, reference + training", "", [series], x_label="million weights in the body", level=1.0)]
+    sizes, ratios = [size for size, _ in points], [found for _, found in points]
+    series = [
+        Series(label, sizes, [getattr(found, name) for found in ratios], look=look)
+        for look, (label, name) in enumerate((("median", "median"), ("least", "low"), ("most", "high")))
+    ]
+    return [Plot("TRL/ours, reference + training", "", series, x_label="million weights in the body", level=1.0)]
 
 
 def _case(case: Case) -> list[Block]:
@@ -102,7 +95,7 @@ def _case(case: Case) -> list[Block]:
 def _row(line: Line) -> list[Any]:
     show = percent if line.name.startswith("share") else number
     peer = None if line.peer is None else show(line.peer.median)
-    return [line.name, show(line.ours.median), peer, _interval(line.ratio)]
+    return [line.name, show(line.ours.median), peer, ratio(line.ratio)]
 
 
 def _over_rounds(case: Case, title: str, unit: str, of: Any) -> Plot:
@@ -110,7 +103,7 @@ def _over_rounds(case: Case, title: str, unit: str, of: Any) -> Plot:
     for look, (name, label) in enumerate((("ours", "ours"), ("trl", "TRL"))):
         if runs := side(case, name):
             found = [of(run) for run in runs]
-            series.append(Series(label, [run["round"] + 1.0 for run in runs], found, points=True, look=look))
+            series.append(Series(label, [run["round"] + 1.0 for run in runs], found, look=look))
     return Plot(title, unit, series, x_label="repeat")
 
 
@@ -120,10 +113,11 @@ def _losses(case: Case) -> Plot:
         if runs := side(case, name):
             losses = runs[0]["losses"]
             steps = [float(step) for step in range(1, len(losses) + 1)]
-            series.append(Series(label, steps, losses, points=bool(look), smooth=False, look=look))
+            series.append(Series(label, steps, losses, smooth=False, look=look))
     return Plot("Loss", "", series, agreed(case))
 
 
 def _rest(results: Results) -> Section:
     pairs = [line.split(":", 1) for line in heading(results).splitlines()[2:]]
-    return Section("What it was measured with", [Facts([(name, value.strip()) for name, value in pairs])])
+    apart = [Prose(said)] if (said := of_precisions(results["cases"])) else []
+    return Section("What it was measured with", [*apart, Facts([(name, value.strip()) for name, value in pairs])])

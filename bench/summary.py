@@ -115,6 +115,26 @@ def quiet(case: Case) -> str:
     return ""
 
 
+def of_precisions(cases: Sequence[Case]) -> list[str]:
+    """Return a sentence on our bf16 against our fp32 for each model and data that both were measured on.
+
+    The two were not measured in turn, so their ratio is of medians, and the matrix peaks beside it are each their own.
+    """
+    said = []
+    for half in cases:
+        same = [one for one in cases if (one["size"], one["data"]) == (half["size"], half["data"])]
+        full = next((one for one in same if one["precision"] == "fp32"), None)
+        if half["precision"] == "bf16" and full is not None:
+            mine, other = (Spread.of(map(wall("training"), side(case, "ours"))).median for case in (half, full))
+            ends = [side(case, "ours")[0]["losses"][-1] for case in (half, full)]
+            said.append(
+                f"{half['size']} · {half['data']}, ours, training: bf16 takes 1/{other / mine:.2f} of the time of fp32, "
+                f"where the bf16 matrix peak is {peak(half) / peak(full):.2f} times that of fp32; loss of the last "
+                f"step {ends[0]:.4f} against {ends[1]:.4f}."
+            )
+    return said
+
+
 def titles(cases: Sequence[Case]) -> list[str]:
     """Return a short name of each case."""
     return [f"{case['size']} · {case['data']} · {case['precision']}" for case in cases]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .summary import Case, Line, Spread, comparable, lines, peak, quiet, titles
+from .summary import Case, Line, Spread, comparable, lines, of_precisions, peak, quiet, titles
 
 Results = Mapping[str, Any]
 MISSING = "–"
@@ -16,6 +16,7 @@ def text(results: Results) -> str:
     parts = [heading(results)]
     for title, case in zip(titles(results["cases"]), results["cases"], strict=True):
         parts.append("\n".join([f"## {title}", "", *about(case), "", *rows(case), "", *notes(case)]))
+    parts += of_precisions(results["cases"])
     return "\n\n".join(parts) + "\n"
 
 
@@ -66,12 +67,13 @@ def rows(case: Case) -> list[str]:
 
 def _cells(line: Line) -> list[str]:
     show = percent if line.name.startswith("share") else number
-    ratio = MISSING if line.ratio is None else f"{_ratio(line.ratio)}"
-    return [line.name, show(line.ours.median), MISSING if line.peer is None else show(line.peer.median), ratio]
+    peer = MISSING if line.peer is None else show(line.peer.median)
+    return [line.name, show(line.ours.median), peer, ratio(line.ratio) or MISSING]
 
 
-def _ratio(spread: Spread) -> str:
-    return f"{spread.median:.2f} [{spread.low:.2f}, {spread.high:.2f}]"
+def ratio(spread: Spread | None) -> str | None:
+    """Return `median [least, most]`; None where there is no ratio."""
+    return None if spread is None else f"{spread.median:.2f} [{spread.low:.2f}, {spread.high:.2f}]"
 
 
 def notes(case: Case) -> list[str]:

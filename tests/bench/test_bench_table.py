@@ -7,7 +7,7 @@ import pytest
 
 from bench import page, table
 from bench.rounds import agreement
-from bench.summary import Spread, lines
+from bench.summary import Spread, lines, of_precisions
 from bench.vs_trl import main
 
 
@@ -130,6 +130,30 @@ def test_the_page_shows_the_same_numbers(tmp_path):
     page.write(results(), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     assert "60m · hh · fp32" in html and "not measured" in html and "path of trl" in html
+
+
+def test_bf16_beside_fp32_is_compared_with_it(tmp_path):
+    both = results()
+    half = {**both["cases"][0], "precision": "bf16"}
+    half["runs"] = [run("ours", 0, reference=1, training=1.5, losses=(0.6931, 0.61))]
+    half["agreement"] = None
+    both["cases"].append(half)
+    [said] = of_precisions(both["cases"])
+    assert "bf16 takes 1/2.00 of the time of fp32" in said and "2.00 times that of fp32" in said
+    assert "0.6100 against 0.6000" in said and said in table.text(both)
+    assert of_precisions(both["cases"][:1]) == []
+
+
+def test_the_page_plots_the_ratio_over_the_size_of_the_model():
+    several = results()
+    small = {**several["cases"][0], "size": "7m", "shape": {**several["cases"][0]["shape"], "body": 5e6}}
+    several["cases"].append(small)
+    [plot] = [block for block in page.page(several).top if block.kind == "plot"]
+    assert [(series.label, list(series.x), list(series.y)) for series in plot.series] == [
+        ("median", [5.0, 25.296896], [8.0, 8.0]),
+        ("least", [5.0, 25.296896], [5.0, 5.0]),
+        ("most", [5.0, 25.296896], [12.0, 12.0]),
+    ]
 
 
 def test_our_side_alone(tmp_path):
