@@ -128,9 +128,9 @@ def of_precisions(cases: Sequence[Case]) -> list[str]:
             mine, other = (Spread.of(map(wall("training"), side(case, "ours"))).median for case in (half, full))
             ends = [side(case, "ours")[0]["losses"][-1] for case in (half, full)]
             said.append(
-                f"{half['size']} · {half['data']}, ours, training: bf16 takes 1/{other / mine:.2f} of the time of fp32, "
-                f"where the bf16 matrix peak is {peak(half) / peak(full):.2f} times that of fp32; loss of the last "
-                f"step {ends[0]:.4f} against {ends[1]:.4f}."
+                f"{half['size']} · {half['data']}, ours, training: bf16 takes 1/{other / mine:.2f} of the time of "
+                f"fp32, where the bf16 matrix peak is {peak(half) / peak(full):.2f} times that of fp32; loss of the "
+                f"last step {ends[0]:.4f} against {ends[1]:.4f}."
             )
     return said
 
