@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Logits, Shape, accumulate, wide
+from .head import Logits, Shape, Weights, wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Divergence(torch.autograd.Function):
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         dtype = wide(W_VD.dtype)
         dh_RD = torch.zeros_like(h_RD) if needs_h else None
-        dW_VD = torch.zeros(W_VD.shape, dtype=dtype, device=W_VD.device) if needs_W else None
+        dW = Weights(W_VD) if needs_W else None
         dbias_V = torch.zeros(len(W_VD), dtype=dtype, device=W_VD.device) if needs_bias else None
         own, other, at = Logits(h_RD, W_VD, bias_V, ctx.shape), ctx.reference.logits(), 0
         for h_CD, reference_CD in _chunks(own, other):
@@ -89,11 +89,11 @@ class _Divergence(torch.autograd.Function):
             du_CV = du_CV.to(W_VD.dtype)
             if dh_RD is not None:
                 torch.mm(du_CV, W_VD, out=dh_RD[chunk])
-            if dW_VD is not None:
-                accumulate(dW_VD, du_CV, h_CD)
+            if dW is not None:
+                dW.add(du_CV, h_CD)
             at = chunk.stop
-        dW = None if dW_VD is None else dW_VD.to(W_VD.dtype)
-        return dh_RD, dW, None if dbias_V is None or bias_V is None else dbias_V.to(bias_V.dtype), None, None
+        dW_VD = None if dW is None else dW.total()
+        return dh_RD, dW_VD, None if dbias_V is None or bias_V is None else dbias_V.to(bias_V.dtype), None, None
 
 
 _fused: Callable[..., Tensor] = _Divergence.apply

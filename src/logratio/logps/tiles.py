@@ -191,15 +191,18 @@ def _same(prompts: Sequence[int], owned: Sequence[int]) -> list[list[int]]:
 
 
 class _Tiled(torch.autograd.Function):
-    """Attention over tiles. Parts of one softmax share its log-sum-exp, forward and backward."""
+    """Attention over tiles. Parts of one softmax share its log-sum-exp, forward and backward.
+
+    bfloat16 is computed in float32: the kernel's bfloat16 is no faster forward and up to 3 times slower backward.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, tiles: Tiles, scale: float) -> Tensor:
-        q_TH, k_TH, v_TH = (_tokens_first(x) for x in (query, key, value))
+        saved = tuple(_tokens_first(x) for x in (query, key, value))
+        q_TH, k_TH, v_TH = (_wide(x_TH) for x_TH in saved)
         tokens, heads, _ = q_TH.shape
-        wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-        out_TH = _scratched(q_TH, torch.empty)
-        total_TH = torch.empty(tokens + 1, heads, 1, dtype=wide)
+        out_TH = _scratched(q_TH)
+        total_TH = torch.empty(tokens + 1, heads, 1, dtype=q_TH.dtype)
         for tile in tiles.own:
             part, lse = _attend(tile, q_TH, k_TH, v_TH, scale)
             tile.queries.put(out_TH, part)
@@ -208,20 +211,21 @@ class _Tiled(torch.autograd.Function):
             part, lse = _attend(tile, q_TH, k_TH, v_TH, scale)
             own, own_lse = tile.queries.take(out_TH), tile.queries.take(total_TH)
             share = torch.sigmoid(lse - own_lse)  # of the softmax's mass that lies on the prompt
-            tile.queries.put(out_TH, torch.lerp(own, part, share.to(own.dtype)))
+            tile.queries.put(out_TH, torch.lerp(own, part, share))
             tile.queries.put(total_TH, torch.logaddexp(own_lse, lse))
-        ctx.save_for_backward(q_TH, k_TH, v_TH, out_TH, total_TH)
+        out_TH = out_TH[:tokens].to(query.dtype)
+        ctx.save_for_backward(*saved, out_TH, total_TH)
         ctx.tiles, ctx.scale = tiles, scale
-        return out_TH[:tokens].transpose(0, 1)[None]
+        return out_TH.transpose(0, 1)[None]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q_TH, k_TH, v_TH, out_TH, total_TH = ctx.saved_tensors
-        grad_TH = _tokens_first(grad)
-        dq_TH, dk_TH, dv_TH = (_scratched(q_TH, torch.zeros) for _ in range(3))
+        q_TH, k_TH, v_TH, out_TH, grad_TH = map(_wide, (q_TH, k_TH, v_TH, out_TH, _tokens_first(grad)))
+        d_TH = [_scratched(q_TH) for _ in range(3)]
         for tile in (*ctx.tiles.own, *ctx.tiles.prompt):
             rows, keys = tile.queries, tile.keys
-            dq, dk, dv = _backward(
+            parts = _backward(
                 rows.take_zero(grad_TH),
                 rows.take(q_TH),
                 keys.take(k_TH),
@@ -232,10 +236,10 @@ class _Tiled(torch.autograd.Function):
                 tile.causal,
                 scale=ctx.scale,
             )
-            rows.add(dq_TH, dq)
-            keys.add(dk_TH, dk)
-            keys.add(dv_TH, dv)
-        return *(d_TH[: len(q_TH)].transpose(0, 1)[None] for d_TH in (dq_TH, dk_TH, dv_TH)), None, None
+            for sum_TH, part, where in zip(d_TH, parts, (rows, keys, keys), strict=True):
+                # every token lies in one `own` tile, which comes first: there is nothing to add to yet
+                (where.put if tile.causal else where.add)(sum_TH, part)
+        return *(sum_TH[: len(q_TH)].to(grad.dtype).transpose(0, 1)[None] for sum_TH in d_TH), None, None
 
 
 def _attend(tile: Tile, q_TH: Tensor, k_TH: Tensor, v_TH: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -250,9 +254,13 @@ def _tokens_first(x: Tensor) -> Tensor:
     return x[0].transpose(0, 1).contiguous()
 
 
-def _scratched(x_TH: Tensor, make: Callable[..., Tensor]) -> Tensor:
-    """Make a tensor like x with one scratch row more."""
-    return make(len(x_TH) + 1, *x_TH.shape[1:], dtype=x_TH.dtype)
+def _wide(x_TH: Tensor) -> Tensor:
+    return x_TH if x_TH.dtype == torch.float64 else x_TH.float()
+
+
+def _scratched(x_TH: Tensor) -> Tensor:
+    """Make an unwritten tensor like x with one scratch row more."""
+    return x_TH.new_empty(len(x_TH) + 1, *x_TH.shape[1:])
 
 
 tiled: Callable[[Tensor, Tensor, Tensor, Tiles, float], Tensor] = _Tiled.apply
