@@ -116,11 +116,24 @@ def _choose(spec: process.Spec, plan: Plan) -> tuple[list[dict[str, Any]], str]:
         return [], ""
     if len(plan.variants) == 1:
         return [], plan.variants[0]
-    trials = []
+    trials: list[dict[str, Any]] = []
     for variant in plan.variants:
-        trials.append(process.peer({**spec, "variant": variant, "steps": 1}, plan.python))
-        plan.say(f"    trial of TRL, {variant}: {seconds(trials[-1]):.1f} s for the first step and its reference")
-    return trials, str(min(trials, key=seconds)["variant"])
+        try:
+            trials.append(process.peer({**spec, "variant": variant, "steps": 1}, plan.python))
+        except process.RunFailed as error:  # most often for want of memory, where another variant has enough
+            trials.append({"variant": variant, "failed": str(error)})
+        plan.say(f"    trial of TRL, {trial_line(trials[-1])}")
+    done = [run for run in trials if "failed" not in run]
+    if not done:
+        raise process.RunFailed(f"no variant of TRL gets through the first step: {trials[-1]['failed']}")
+    return trials, str(min(done, key=seconds)["variant"])
+
+
+def trial_line(run: Mapping[str, Any]) -> str:
+    """Return what a trial of the peer on the first step took, in words."""
+    if "failed" in run:
+        return f"{run['variant']}: failed ({run['failed'].splitlines()[0]})"
+    return f"{run['variant']}: {seconds(run):.1f} s, {run['peak_memory'] / 1e9:.2f} GB"
 
 
 def seconds(run: Mapping[str, Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .rounds import trial_line
 from .summary import Case, Line, Spread, comparable, lines, of_precisions, peak, quiet, titles
 
 Results = Mapping[str, Any]
@@ -88,20 +89,11 @@ def notes(case: Case) -> list[str]:
         f"Useful work of training: body {work['body'] / 1e9:.0f} + head {work['head'] / 1e9:.0f} GFLOP; products of "
         f"attention, {work['attention'] / 1e9:.0f} GFLOP, are not counted in it."
     )
-    found += [f"Trial of TRL on the first step, {name}" for name in trials(case)]
+    found += [f"Trial of TRL on the first step and its reference, {trial_line(run)}" for run in case["trials"]]
     for name, side in (("ours", "ours"), ("TRL", "trl")):
         paths = [run["path"] for run in case["runs"] if run["side"] == side]
         found += [f"{name}: {line}" for line in (paths[0] if paths else [])]
     return found
-
-
-def trials(case: Case) -> list[str]:
-    """Return a line on each variant of the peer that was tried."""
-    return [
-        f"{run['variant']}: {run['phases']['reference']['wall'] + run['phases']['training']['wall']:.2f} s, "
-        f"{run['peak_memory'] / 1e9:.2f} GB"
-        for run in case["trials"]
-    ]
 
 
 def agreed(case: Case) -> str:

@@ -2,10 +2,12 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from bench import environment, peer, rounds, texts, vs_trl, workload
+from bench.process import RunFailed
 from bench.shapes import SHAPES
 
 HOME = environment.default()  # before the tests' own cache hides the person's
@@ -113,3 +115,16 @@ def test_a_planted_difference_is_found(shared_data, tmp_path, capsys, monkeypatc
     arguments = ["--sizes", "nano", "--pairs", "16", "--repeats", "1", "--threads", "1", "--variants", "precomputed"]
     assert vs_trl.main([*arguments, "--trl-env", str(HOME), "--out", str(tmp_path)]) == 1
     assert "LOSSES DISAGREE" in capsys.readouterr().out
+
+
+def test_a_peer_that_gets_through_with_no_settings_is_told(nano, tmp_path):
+    """A variant that fails is passed over, all of them failing is an error; a real process that fails at once."""
+    said = []
+    plan = rounds.Plan(1, 1, "fp32", Path("/bin/false"), ("live", "precomputed"), said.append)
+    with pytest.raises(RunFailed, match="no variant of TRL gets through the first step"):
+        rounds.measure(nano["hh"], plan)
+    assert [line.partition(" (")[0] for line in said] == [
+        "    trial of TRL, live: failed",
+        "    trial of TRL, precomputed: failed",
+    ]
+    assert all("ended with 1" in line for line in said)

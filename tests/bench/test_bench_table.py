@@ -48,7 +48,10 @@ def results(other_losses=(0.6931, 0.6), bf16_peak=4e11):
             "training": {"body": 250e9, "head": 50e9, "attention": 3e9},
         },
         "peaks": [{"fp32": 2e11, "bf16": bf16_peak}, {"fp32": 1.9e11, "bf16": bf16_peak}],
-        "trials": [],
+        "trials": [
+            run("trl", 0, reference=1, training=2, memory=3e9),
+            {"variant": "precomputed", "failed": "python peer.py ended with -9:\nlast words"},
+        ],
         "best": "live",
         "runs": runs,
         "agreement": agreement(runs, 1e-4),
@@ -118,6 +121,7 @@ def test_stored_results_are_reprinted(tmp_path, capsys):
     for fact in ("P, 2 cores", "trl 1.16.0", "GPU:     not measured", "hidden 512", "8.00 [5.00, 12.00]"):
         assert fact in said
     assert "path of trl" in said and "not quiet" not in said
+    assert "live: 3.0 s, 3.00 GB" in said and "precomputed: failed (python peer.py ended with -9:)" in said
 
 
 def test_a_machine_that_was_busy_is_named():
