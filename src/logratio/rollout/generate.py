@@ -1,62 +1,27 @@
-"""Sample responses: each prompt encoded once, keys and values kept, finished rows dropped.
-
-Rows of unequal prompts lie side by side without padding: all start at the length of the shortest prompt, and a row
-whose prompt goes on is fed its own next token instead of a drawn one. Where its prompt ends, a row splits into its K
-samples. Positions and attention are therefore the model's own, for any architecture.
-"""
+"""Sample responses: each prompt encoded once, keys and values kept, finished samples dropped."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from ..batch.group import Floats, Ints
+from ..batch.group import Ints
 from ..data.template import ChatTemplate
-from ..errors import ConfigError, NonFiniteError
-from ..maths.counter import stream
+from ..errors import ConfigError
+from .plain import sample_plain
+from .route import route
+from .sampling import Rules, Sample
+from .shared import sample_shared
 
-_STATE_NAMES = ("past_key_values", "cache_params")
-"""What a model may call the state that it returns and takes back."""
+__all__ = ["Sample", "context", "generate", "stop_tokens"]
 
 _ANY_DATE = "2000-01-01"
 """The end-of-turn token does not depend on the date that a template is told."""
-
-_LEAST_SPREAD = 16
-"""Prompts whose lengths differ by at most so much may always share a batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sampled response.
-
-    Attributes:
-        tokens: [L] token ids, 1 ≤ L ≤ max_new_tokens, the stop token included where one was reached.
-        logps: [L] log-prob of each token under the model at temperature 1, whatever temperature it was drawn at, nats.
-        ended: Whether the last token is a stop token.
-    """
-
-    tokens: Ints
-    logps: Floats
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """How to draw, the same for every batch."""
-
-    k: int
-    limit: int
-    stops: NDArray[np.int64]
-    temperature: float
-    seed: int
 
 
 def generate(
@@ -93,15 +58,14 @@ def generate(
         ConfigError: A value out of range, an empty prompt, or one too long for the model's positions.
         NonFiniteError: The model's logits are NaN or infinite.
     """
-    rules = _Rules(k, max_new_tokens, np.asarray(stop_ids, np.int64), temperature, seed)
+    rules = Rules(k, max_new_tokens, np.asarray(stop_ids, np.int64), temperature, seed)
     _check(model, prompts, rules)
-    samples: list[list[Sample]] = [[] for _ in prompts]
+    if not prompts:
+        return []
+    arrays = [np.asarray(prompt, np.int32) for prompt in prompts]
     with _sampling(model):
-        for members in _batches([len(prompt) for prompt in prompts], rules, batch_tokens):
-            drawn = _sample_batch(model, [np.asarray(prompts[i]) for i in members], rules)
-            for i, own in zip(members, drawn, strict=True):
-                samples[i] = own
-    return samples
+        shared = route(model, max(map(len, arrays)) + max_new_tokens).name == "shared"
+        return (sample_shared if shared else sample_plain)(model, arrays, rules, batch_tokens)
 
 
 def context(model: nn.Module) -> int | None:
@@ -119,7 +83,7 @@ def stop_tokens(model: nn.Module, tokenizer: Any) -> list[int]:
     return sorted(stop for stop in stops if stop is not None)
 
 
-def _check(model: nn.Module, prompts: Sequence[Ints], rules: _Rules) -> None:
+def _check(model: nn.Module, prompts: Sequence[Ints], rules: Rules) -> None:
     for name, value, least in (("k", rules.k, 1), ("max_new_tokens", rules.limit, 1)):
         if value < least:
             raise ConfigError(f"{name} is {value} but must be at least {least}, or nothing is sampled; raise it.")
@@ -152,99 +116,3 @@ def _sampling(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _batches(lengths: Sequence[int], rules: _Rules, budget: int) -> Iterator[list[int]]:
-    """Yield prompts of similar length together, as many as the budget holds with all their samples at full length."""
-    spread = max(_LEAST_SPREAD, rules.limit // 2)
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        full = (len(batch) + 1) * rules.k * (lengths[i] + rules.limit) > budget
-        if batch and (full or lengths[i] - lengths[batch[0]] > spread):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def _sample_batch(model: nn.Module, prompts: Sequence[Ints], rules: _Rules) -> list[list[Sample]]:
-    """Sample one batch. A row is (prompt, sample), the sample −1 until its prompt has ended and it splits."""
-    lengths = np.array([len(prompt) for prompt in prompts])
-    rest = np.stack([np.pad(prompt, (0, lengths.max() - len(prompt))) for prompt in prompts])
-    uniforms = np.stack([_uniforms(prompt, rules) for prompt in prompts])
-    tokens = np.zeros((len(prompts), rules.k, rules.limit), np.int32)
-    logps = np.zeros(tokens.shape, np.float32)
-    count = np.zeros(tokens.shape[:2], np.int64)
-    ended = np.zeros(tokens.shape[:2], np.bool_)
-
-    owner, sample = np.arange(len(prompts)), np.full(len(prompts), -1)
-    held, state = int(lengths.min()), None
-    feed = rest[:, :held]
-    while len(owner):
-        logits, state = _forward(model, feed, state)
-        ends = lengths[owner] == held
-        rows = np.repeat(np.arange(len(owner)), np.where(ends, rules.k, 1))
-        owner, sample = owner[rows], sample[rows]
-        sample[ends[rows]] = np.tile(np.arange(rules.k), int(ends.sum()))
-
-        drawing = np.flatnonzero(sample >= 0)
-        p, s = owner[drawing], sample[drawing]
-        at = held - lengths[p]
-        drawn, logp = _draw(logits, rows[drawing], uniforms[p, s, at], rules.temperature)
-        tokens[p, s, at], logps[p, s, at] = drawn, logp
-        count[p, s], ended[p, s] = at + 1, np.isin(drawn, rules.stops)
-
-        following = rest[owner, min(held, rest.shape[1] - 1)]
-        following[drawing] = drawn
-        going = np.ones(len(rows), np.bool_)
-        going[drawing] = ~ended[p, s] & (at + 1 < rules.limit)
-        _select(state, rows[going], len(logits))
-        owner, sample, feed = owner[going], sample[going], following[going, None]
-        held += 1
-    return [
-        [Sample(tokens[i, j, :n], logps[i, j, :n], bool(ended[i, j])) for j, n in enumerate(count[i])]
-        for i in range(len(prompts))
-    ]
-
-
-def _uniforms(prompt: Ints, rules: _Rules) -> NDArray[np.float64]:
-    """Return the numbers in [0, 1) that decide a prompt's samples, [k, limit]; a lower limit gives the same ones."""
-    name = hashlib.blake2b(np.ascontiguousarray(prompt, "<i4").tobytes(), digest_size=16).hexdigest()
-    return np.stack([stream(rules.seed, "sample", name, j).random(rules.limit) for j in range(rules.k)])
-
-
-def _forward(model: nn.Module, feed: NDArray[Any], state: Any) -> tuple[Tensor, Any]:
-    """Return the logits that follow the last fed token of each row, [rows, V], and the state to go on from."""
-    ids = torch.as_tensor(feed, dtype=torch.int64, device=next(model.parameters()).device)
-    known = {} if state is None else {state[0]: state[1]}
-    output = model(input_ids=ids, use_cache=True, return_dict=True, logits_to_keep=1, **known)
-    name = next(name for name in _STATE_NAMES if name in output)
-    return output.logits[:, -1], (name, output[name])
-
-
-def _select(state: Any, rows: NDArray[np.int64], of: int) -> None:
-    """Keep the state of these rows, repeated where a prompt has split."""
-    if not np.array_equal(rows, np.arange(of)):
-        state[1].reorder_cache(torch.from_numpy(rows))
-
-
-def _draw(
-    logits: Tensor, rows: NDArray[np.int64], uniform: NDArray[np.float64], temperature: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return one token a row, by inverse CDF in float64, and its log-prob at temperature 1."""
-    chosen = logits.index_select(0, torch.from_numpy(rows).to(logits.device))
-    logp = chosen.log_softmax(-1, dtype=torch.promote_types(chosen.dtype, torch.float32))
-    if temperature == 0:
-        token = logp.argmax(-1, keepdim=True)
-    else:
-        cdf = (logp if temperature == 1 else (logp / temperature).log_softmax(-1)).exp().cumsum(-1, dtype=torch.float64)
-        level = torch.from_numpy(uniform).to(cdf.device)[:, None] * cdf[:, -1:]
-        token = torch.searchsorted(cdf, level, right=True).clamp_(max=cdf.shape[1] - 1)
-    own = logp.gather(-1, token)
-    if not own.isfinite().all():
-        raise NonFiniteError(
-            "the model's logits are NaN or infinite while sampling, so its weights are damaged or overflow; "
-            "load an earlier checkpoint or use precision fp32."
-        )
-    return token[:, 0].cpu().numpy(), own[:, 0].float().cpu().numpy()
