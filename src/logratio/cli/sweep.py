@@ -65,7 +65,8 @@ def _sweep(given: Any, folder: Path) -> int:
     console.print()
     for line in table.lines(swept.runs, console.width):
         console.print(line)
-    for caution in table.cautions(swept.runs, folder):
+    units = [table.UNITS] if table.differ_in_objective(swept.runs) else []
+    for caution in [*units, *table.cautions(swept.runs, folder)]:
         console.print(f"\nnote: {caution}")
     for entry in swept.runs:
         if entry["status"] == "failed":

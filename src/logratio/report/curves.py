@@ -20,6 +20,9 @@ SMOOTHED_FROM = 40
 SPAN = 25
 """The moving mean covers one part in so many of a curve."""
 
+DODGE = 0.018
+"""Share of the axis by which curves stand beside each other at a position with a name, where they would hide others."""
+
 TABLE_ROWS = 40
 """Logged steps listed in the table behind a plot."""
 
@@ -155,9 +158,10 @@ def _figure(plot: Plot, x_range: Any) -> Any:
         fig.add_layout(
             Span(location=plot.level, dimension="width", line_dash=[2, 4], line_width=1.5, tags=["tone:muted"])
         )
-    for series in plot.series:
+    apart = DODGE * (x_range.end - x_range.start) if plot.ticks else 0.0
+    for place, series in enumerate(plot.series):
         if series.points:
-            _points(fig, series)
+            _points(fig, series, apart * (place - (len(plot.series) - 1) / 2))
         else:
             _lines(fig, series)
     _hover(fig, plot)
@@ -242,15 +246,15 @@ def _lines(fig: Any, series: Series) -> None:
     line.glyph.tags = [f"tone:{tone}"]
 
 
-def _points(fig: Any, series: Series) -> None:
-    """Draw measurements: a marker each, with its interval as a bar with two ends."""
+def _points(fig: Any, series: Series, shift: float) -> None:
+    """Draw measurements, moved sideways by `shift`: a marker each, with its interval as a bar with two ends."""
     tone, _, marker = look(series.look)
-    tag = [f"tone:{tone}"]
+    tag, xs = [f"tone:{tone}"], [x + shift for x in series.x]
     if series.low:
-        bars = fig.segment(series.x, series.low, series.x, series.high, line_width=1.5)
-        ends = fig.scatter([*series.x, *series.x], [*series.low, *series.high], marker="dash", size=8, line_width=1.5)
+        bars = fig.segment(xs, series.low, xs, series.high, line_width=1.5)
+        ends = fig.scatter([*xs, *xs], [*series.low, *series.high], marker="dash", size=8, line_width=1.5)
         bars.glyph.tags = ends.glyph.tags = tag
-    dots = fig.scatter(series.x, series.y, size=9, marker=marker, line_width=1.5)
+    dots = fig.scatter(xs, series.y, size=9, marker=marker, line_width=1.5)
     dots.glyph.tags = [*tag, "hollow"]
 
 

@@ -10,7 +10,22 @@ from typing import Any
 import yaml
 
 from ..files import atomic_path
-from ..report.kit import Block, Code, Facts, Interval, Notice, Page, Plot, Prose, Section, Series, Table, Tone
+from ..report.kit import (
+    Block,
+    Code,
+    Facts,
+    Interval,
+    Notice,
+    Page,
+    Plot,
+    Prose,
+    Section,
+    Series,
+    Table,
+    Tile,
+    Tiles,
+    Tone,
+)
 from ..report.names import ACCURACY, KL, LENGTH, LOSS, NLL, metric
 from ..report.read import RunFiles, as_number, interval, read_run
 from ..report.render import render
@@ -21,6 +36,9 @@ from .record import Entry
 
 TOGETHER = 8
 """Runs drawn over each other in one plot; more are drawn in further plots."""
+
+APART = 16
+"""Runs drawn as single points in one plot: as many as colour and marker tell apart."""
 
 CURVES = (LOSS, ACCURACY, "margin", KL, NLL, LENGTH, "logratio_chosen", "logratio_rejected", "grad_norm")
 """What is drawn by step, of each run that has it."""
@@ -49,9 +67,9 @@ def compose(folder: Path, document: Mapping[str, Any]) -> Page:
     """Return a sweep as a page."""
     runs: list[Entry] = document["runs"]
     headline, support, tone = _answer(runs)
-    by_value = [plot for name in table.measures(runs) for plot in _by_value(runs, name)]
+    by_value = [plot for name in _comparable(runs) for plot in _by_value(runs, name)]
     sections = [
-        Section("Comparison", [_comparison(runs)]),
+        Section("Comparison", [_comparison(runs)], table.UNITS if table.differ_in_objective(runs) else ""),
         *([Section("By value", by_value, "Final evaluations on held-out data.")] if by_value else []),
         *([Section("Gain against distance", drawn, _FRONTIER)] if (drawn := _against_kl(runs)) else []),
         *([Section("Training", curves)] if (curves := _curves(folder, runs)) else []),
@@ -65,7 +83,7 @@ def compose(folder: Path, document: Mapping[str, Any]) -> Page:
         tone=tone,
         support=support,
         notices=_notices(folder, runs),
-        top=[Facts(_facts(runs))],
+        top=[Tiles(_tiles(runs)), Facts(_facts(runs))],
         sections=sections,
         footer=f"Written from {folder.name}/ by logratio. The page holds its own data and makes no request.",
     )
@@ -77,14 +95,27 @@ _FRONTIER = (
 )
 
 
+def _comparable(runs: Sequence[Entry]) -> list[str]:
+    """Return the measures that mean the same in every run, whatever its objective."""
+    own = {"margin", LOSS} if table.differ_in_objective(runs) else set[str]()
+    names = [name for name in table.measures(runs) if name not in own and not name.startswith("loss_")]
+    ratios = ("logratio_chosen", "logratio_rejected")
+    return [*names, *(name for name in ratios if any(table.value(run, name) for run in runs))]
+
+
+def _ranked(runs: Sequence[Entry]) -> tuple[str, list[tuple[Entry, Interval]]]:
+    """Return the measure that runs are judged by, "" without one, and those that have it, best first."""
+    name = next((name for name in (ACCURACY, NLL) if name in table.measures(runs)), "")
+    found = [(run, value) for run in runs if name and (value := table.value(run, name)) is not None]
+    return name, sorted(found, key=lambda item: item[1].mean, reverse=name not in FALLING)
+
+
 def _answer(runs: Sequence[Entry]) -> tuple[str, str, Tone]:
     """Return headline, support and tone: which run is best, and whether that is shown."""
-    name = next((name for name in (ACCURACY, NLL) if name in table.measures(runs)), None)
-    found = [(run, value) for run in runs if name and (value := table.value(run, name)) is not None]
-    if name is None or not found:
+    name, found = _ranked(runs)
+    if not found:
         return "No run was measured on held-out data by what compares between runs.", "", "warn"
-    sign = -1 if name in FALLING else 1
-    best, value = max(found, key=lambda item: sign * item[1].mean)
+    best, value = found[0]
     what = f"held-out {metric(name).label.lower().removeprefix('pair ')}"
     alike = [run for run, other in found if run is not best and _touch(value, other)]
     extreme = "lowest" if name in FALLING else "highest"
@@ -92,7 +123,9 @@ def _answer(runs: Sequence[Entry]) -> tuple[str, str, Tone]:
     if len(found) == 1:
         return f"{first}; no other run was measured.", "", "plain"
     if alike:
-        listed = "; ".join(map(table.called, alike[:4])) + (f" and {len(alike) - 4} more" if len(alike) > 4 else "")
+        listed = " or ".join(map(table.called, alike))
+        if len(alike) > 2:
+            listed = f"{len(alike)} of the {len(found) - 1} others"
         headline = f"{first}, but it is not shown to be better than {listed}: the intervals touch."
     else:
         headline = f"{first}; its interval lies apart from those of all other runs."
@@ -101,6 +134,28 @@ def _answer(runs: Sequence[Entry]) -> tuple[str, str, Tone]:
         f"other data with `logratio eval {best['name']} --data FILE`."
     )
     return headline, support, "plain"
+
+
+def _tiles(runs: Sequence[Entry]) -> list[Tile]:
+    """Return the key numbers: the best run's gain and distance, and what the sweep cost."""
+    name, found = _ranked(runs)
+    tiles = []
+    for measure in (name, KL) if found else ():
+        best = found[0][0]
+        if (value := table.value(best, measure)) is not None:
+            what = metric(measure)
+            mean, _, ends = shown(value).partition(" [")
+            interval = f"95\u202f% interval {ends.rstrip(']').replace(', ', ' to ')}" if ends else ""
+            named = f"{what.label}, {what.unit}" if what.unit else what.label
+            tiles.append(Tile(named, mean, interval, f"at {table.called(best)}, the best of {len(found)}"))
+    done = sum(run["status"] == "finished" for run in runs)
+    paid = sum(run["reference"] == "computed" for run in runs)
+    taken = sum(run["reference"] == "cached" for run in runs)
+    tiles.append(Tile("Runs finished", f"{done} of {len(runs)}", table.duration(sum(run["seconds"] for run in runs))))
+    if paid or taken:
+        about = "runs that computed log-probs of the reference; the others found them on disk"
+        tiles.append(Tile("Reference paid for by", f"{paid} of {paid + taken}", about=about))
+    return tiles
 
 
 def _touch(one: Interval, other: Interval) -> bool:
@@ -132,12 +187,6 @@ def _facts(runs: Sequence[Entry]) -> list[tuple[str, str]]:
     ]
     for path in runs[0]["values"]:
         facts.append((path, ", ".join(dict.fromkeys(run["values"][path] for run in runs))))
-    done = sum(run["status"] == "finished" for run in runs)
-    seconds = sum(run["seconds"] for run in runs)
-    paid = sum(run["reference"] == "computed" for run in runs)
-    taken = sum(run["reference"] == "cached" for run in runs)
-    facts.append(("Runs", f"{done} of {len(runs)} finished, in {table.duration(seconds)}"))
-    facts.append(("Reference log-probs", f"computed by {paid}, taken from the cache by {taken}"))
     return [(name, value) for name, value in facts if value]
 
 
@@ -165,8 +214,8 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
         for look, (named, own) in enumerate(groups.items()):
             known = sorted((places[run["values"][path]], value) for run in own if (value := _whole(run, name)))
             series += _points(named or "held out", known, look) if known else []
-        for at in range(0, len(series), TOGETHER):
-            ticks = sorted((place, text) for text, place in places.items())
+        ticks = sorted((place, text) for text, place in places.items())
+        for part in _parts(series, TOGETHER):
             title = f"{metric(name).label} by {label(path)}"
             about = metric(name).about
             note = f"{about[0].upper()}{about[1:]}." if about else ""
@@ -174,7 +223,7 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
                 Plot(
                     title,
                     metric(name).unit,
-                    series[at : at + TOGETHER],
+                    part,
                     note,
                     share=metric(name).share,
                     x_label=label(path),
@@ -183,6 +232,12 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
                 )
             )
     return plots
+
+
+def _parts(series: Sequence[Series], most: int) -> list[Sequence[Series]]:
+    """Return the curves in parts of about equal size, none of more than `most`."""
+    size = math.ceil(len(series) / math.ceil(len(series) / most)) if series else 1
+    return [series[at : at + size] for at in range(0, len(series), size)]
 
 
 def _whole(run: Entry, name: str) -> tuple[float, float, float] | None:
@@ -225,12 +280,13 @@ def _against_kl(runs: Sequence[Entry]) -> list[Block]:
         Plot(
             "Pair accuracy against KL(π‖π_ref)",
             "",
-            series[at : at + TOGETHER],
+            part,
+            "Bars: 95\u202f% intervals of accuracy; those of KL are in the table.",
             share=True,
             x_label="KL, nats/response",
             level=0.5,
         )
-        for at in range(0, len(series), TOGETHER)
+        for part in _parts(series, APART)
     ]
 
 
@@ -242,10 +298,9 @@ def _curves(folder: Path, runs: Sequence[Entry]) -> list[Block]:
     plots: list[Block] = []
     for name in CURVES:
         series = [curve for look, (run, files) in enumerate(begun) if (curve := _curve(run, files, name, look))]
-        for at in range(0, len(series), TOGETHER):
+        for part in _parts(series, TOGETHER):
             shown_as = metric(name)
             level = 0.5 if name == ACCURACY else None
-            part = series[at : at + TOGETHER]
             plots.append(Plot(shown_as.label, shown_as.unit, part, share=shown_as.share, level=level))
     return plots
 

@@ -24,9 +24,14 @@ HEADS = {
     "logratio_undesirable": "log-ratio, undesirable",
     NLL: "loss per token",
     KL: "KL",
-    LENGTH: "sample length",
+    LENGTH: "length",
     LOSS: "loss",
 }
+
+UNITS = (
+    "Loss and margin are in units of each run's own objective, so they do not compare between runs that differ in it; "
+    "accuracy, log-ratios, KL and length do."
+)
 
 GAP = 2
 """Spaces between columns of the printed table."""
@@ -88,8 +93,13 @@ def value(run: Entry, name: str) -> Interval | None:
 
 
 def called(run: Entry) -> str:
-    """Return what a run is called in a sentence: `beta 0.1, lr 1e-6`."""
-    return ", ".join(f"{label(path)} {text}" for path, text in run["values"].items())
+    """Return what a run is called in a sentence, `beta 0.1, lr 1e-6`, without a break between a key and its value."""
+    return ", ".join(f"{label(path)}\u00a0{text}" for path, text in run["values"].items())
+
+
+def differ_in_objective(runs: Sequence[Entry]) -> bool:
+    """Whether the runs minimise different losses, be it by a setting alone."""
+    return any(path.startswith("objective") for path in _axes(runs))
 
 
 def cautions(runs: Sequence[Entry], folder: Path) -> list[str]:
@@ -101,10 +111,12 @@ def cautions(runs: Sequence[Entry], folder: Path) -> list[str]:
             "`train.seed` also chooses the prompts that are held out, so runs of different seeds are measured on "
             "different prompts; name rows to evaluate on with `eval.data` to measure all on the same."
         )
-    if any(path.startswith("objective") for path in paths):
+    done = [run for run in runs if run["status"] == "finished"]
+    without = [run for run in done if ACCURACY not in run["evaluation"]]
+    if without and len(without) < len(done):
         said.append(
-            "Loss and margin are in units of each run's own objective, so they do not compare between runs that "
-            "differ in it; accuracy, KL and length do."
+            f"Accuracy inside a run is not measured by every objective ({'; '.join(map(called, without))}); "
+            "`logratio eval RUN --data FILE` measures any run against its start."
         )
     return [*said, *_mixed(runs, folder)]
 
