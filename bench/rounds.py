@@ -15,13 +15,14 @@ from .peer import VARIANTS
 from .shapes import POSITIONS
 from .workload import SEED, Workload
 
-TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
-"""Largest relative difference between the two sides' losses of one step that counts as the same computation."""
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3}
+"""Largest relative difference between the two sides' losses of one step that counts as the same computation. Found at
+this learning rate: 7e-6 in fp32; 4e-4 in bf16, where ours rounds the weights once a step and autocast each product."""
 
 USUAL = ("precomputed", "live", "precomputed, 2 pairs at once", "precomputed, 1 pair at once")
 """Variants of the peer that are tried where none are named; checkpointing only costs time where memory suffices."""
 
-BETA, RATE, CLIP = 0.1, 1e-5, 1.0
+BETA, RATE, CLIP = 0.1, 1e-4, 1.0
 SETTINGS = {"beta": BETA, "lr": RATE, "clip": CLIP, "seed": SEED, "max_length": POSITIONS}
 
 
@@ -60,8 +61,8 @@ def measure(given: Workload, plan: Plan) -> dict[str, Any]:
         "precision": plan.precision,
     }
     _warm(given.model)
-    peaks = [process.peaks(plan.threads)]
     trials, best = _choose(spec, plan)
+    peaks = [process.peaks(plan.threads)]
     runs = []
     for number in range(plan.repeats):
         runs.append({**_told(process.ours(spec), plan, number), "round": number})
@@ -90,24 +91,27 @@ def agreement(runs: Sequence[Mapping[str, Any]], tolerance: float) -> dict[str, 
     """Return how far the sides' losses are apart at any step of any repeat; None with one side alone.
 
     Returns:
-        tolerance, worst (largest |difference| / |ours|), step (from 1) and whether all are within tolerance. Lists of
-        unequal length, and a number that is none, agree with nothing.
+        tolerance; worst, the largest |difference| / |ours|, and its step from 1; moved, how far our losses go from the
+        first one, relative to it; and whether they agree. Lists of unequal length, and a number that is none, agree
+        with nothing; nor do losses that move by no more than the tolerance, since any two such runs would.
     """
     own = [run["losses"] for run in runs if run["side"] == "ours"]
     others = [run["losses"] for run in runs if run["side"] != "ours"]
     if not own or not others:
         return None
-    worst, step = 0.0, 0
+    found: dict[str, Any] = {"tolerance": tolerance, "worst": 0.0, "step": 0, "agree": False}
+    found["moved"] = max(abs(loss - own[0][0]) / own[0][0] for loss in own[0])
     for mine in own:
         for other in others:
             if len(mine) != len(other):
-                return {"tolerance": tolerance, "worst": None, "step": min(len(mine), len(other)) + 1, "agree": False}
+                return {**found, "worst": None, "step": min(len(mine), len(other)) + 1}
             for at, (one, two) in enumerate(zip(mine, other, strict=True), 1):
-                apart = abs(one - two) / abs(one) if one else math.inf
-                if not apart <= worst:
-                    worst, step = apart, at
-    agree = worst <= tolerance
-    return {"tolerance": tolerance, "worst": worst if math.isfinite(worst) else None, "step": step, "agree": agree}
+                apart = abs(one - two) / abs(one)
+                if not math.isfinite(apart):
+                    return {**found, "worst": None, "step": at}
+                if apart > found["worst"]:
+                    found.update(worst=apart, step=at)
+    return {**found, "agree": found["worst"] <= tolerance < found["moved"]}
 
 
 def _choose(spec: process.Spec, plan: Plan) -> tuple[list[dict[str, Any]], str]:

@@ -101,10 +101,18 @@ def agreed(case: Case) -> str:
     found = case["agreement"]
     if found is None:
         return "Our side alone: nothing to compare with."
-    apart = "they are not all numbers" if found["worst"] is None else f"{found['worst']:.1e} at step {found['step']}"
+    limit = f"tolerance {found['tolerance']:g}"
+    if found["worst"] is None:
+        return f"LOSSES DISAGREE (one of step {found['step']} is missing or no number), so no ratio is given."
+    if found["moved"] <= found["tolerance"]:
+        return f"Losses move by {found['moved']:.1e} only ({limit}), so that agreeing means nothing: no ratio is given."
+    apart = f"{found['worst']:.1e} at step {found['step']}"
     if comparable(case):
-        return f"Losses agree step by step: largest relative difference {apart} (tolerance {found['tolerance']:g})."
-    return f"LOSSES DISAGREE ({apart}, tolerance {found['tolerance']:g}), so no ratio is given."
+        return (
+            f"Losses agree step by step: largest relative difference {apart} ({limit}), where they move by "
+            f"{found['moved']:.1e}."
+        )
+    return f"LOSSES DISAGREE ({apart}, {limit}), so no ratio is given."
 
 
 def number(value: float) -> str:

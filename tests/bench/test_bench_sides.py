@@ -107,11 +107,11 @@ def test_both_sides_end_to_end(shared_data, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_planted_difference_is_found(shared_data, tmp_path, capsys, monkeypatch):
-    """With another rate on one side alone, no ratio is printed."""
+    """With a rate that is a tenth higher on one side alone, no ratio is printed."""
     if not environment.usable(HOME):
         pytest.skip(f"TRL's environment is absent: {HOME} (python -m bench vs-trl makes it)")
     honest = rounds.process.peer
-    monkeypatch.setattr(rounds.process, "peer", lambda spec, python: honest({**spec, "lr": 2e-5}, python))
+    monkeypatch.setattr(rounds.process, "peer", lambda spec, python: honest({**spec, "lr": 1.1e-4}, python))
     arguments = ["--sizes", "nano", "--pairs", "16", "--repeats", "1", "--threads", "1", "--variants", "precomputed"]
     assert vs_trl.main([*arguments, "--trl-env", str(HOME), "--out", str(tmp_path)]) == 1
     assert "LOSSES DISAGREE" in capsys.readouterr().out

@@ -107,6 +107,16 @@ def test_a_step_more_or_less_or_no_number_is_disagreement(losses):
     assert not results(other_losses=losses)["cases"][0]["agreement"]["agree"]
 
 
+def test_losses_that_stand_still_prove_nothing():
+    still = results(other_losses=(0.6931, 0.69313))
+    for each in still["cases"][0]["runs"]:
+        each["losses"] = [0.6931, 0.69312]
+    still["cases"][0]["agreement"] = found = agreement(still["cases"][0]["runs"], 1e-4)
+    assert found["worst"] == 0 and not found["agree"]
+    assert "agreeing means nothing: no ratio is given" in table.text(still)
+    assert named(still["cases"][0])["training, s"].ratio is None
+
+
 def test_within_tolerance_is_agreement():
     found = results(other_losses=(0.6931, 0.6 * (1 + 0.9e-4)))["cases"][0]["agreement"]
     assert found["agree"] and found["worst"] == pytest.approx(0.9e-4, rel=1e-6)
