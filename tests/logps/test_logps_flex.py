@@ -67,18 +67,38 @@ def written_out(query, key, value, seen_TT, scale, softcap, sink_H):
     return weights / total @ value
 
 
-def drawn(tokens, dtype, kv_heads=2):
+def drawn(tokens, dtype, kv_heads=2, device="cpu"):
     generator = torch.Generator().manual_seed(0)
     heads = (4, kv_heads, kv_heads, 4)
-    made = [torch.randn(1, tokens, h, 16, generator=generator, dtype=torch.float64).to(dtype) for h in heads]
+    made = [torch.randn(1, tokens, h, 16, generator=generator, dtype=torch.float64).to(device, dtype) for h in heads]
     return [x.transpose(1, 2).requires_grad_() for x in made]
 
 
-def run(function, tokens, dtype, kv_heads=2):
-    *leaves, upstream = drawn(tokens, dtype, kv_heads)
+def run(function, tokens, dtype, kv_heads=2, device="cpu"):
+    *leaves, upstream = drawn(tokens, dtype, kv_heads, device)
     output = function(*leaves)
     output.backward(upstream.detach())
     return [output.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def compare(name, window, softcap, sinks, dtype, bound, device="cpu"):
+    """Our attention and the formula written out, values and gradients, on a padded row."""
+    batch = batch_of(name)
+    batch = batch.padded(capacity(batch.tokens)).to(torch.device(device))
+    packed, tokens = Layout.of(batch), len(batch.tokens_T)
+    seen_TT = torch.eye(tokens, dtype=torch.bool)
+    seen_TT[: batch.tokens, : batch.tokens] = by_hand(SHAPES[name], window)
+    seen_TT, sink_H = seen_TT.to(device), SINK.to(device, dtype) if sinks else None
+
+    def ours(query, key, value):
+        settings = dict(scaling=0.4, packed=packed, sliding_window=window, softcap=softcap, s_aux=sink_H)
+        return attend(torch.nn.Module(), query, key, value, None, **settings)[0].transpose(1, 2)
+
+    found = run(ours, tokens, dtype, device=device)
+    expected = run(lambda q, k, v: written_out(q, k, v, seen_TT, 0.4, softcap, sink_H), tokens, dtype, device=device)
+    assert packed._blocks and not packed._masks  # that route was taken, and no other
+    for own, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, right, rtol=bound, atol=bound)
 
 
 @pytest.mark.parametrize("dtype,bound", [(torch.float64, 1e-12), (torch.float32, 2e-5)])
@@ -86,19 +106,15 @@ def run(function, tokens, dtype, kv_heads=2):
 @pytest.mark.parametrize("window", [None, 7])
 @pytest.mark.parametrize("name", SHAPES)
 def test_values_and_gradients_are_those_of_the_dense_mask(name, window, softcap, sinks, dtype, bound, on_blocks):
-    packed, tokens = Layout.of(batch_of(name)), len(batch_of(name).tokens_T)
-    sink_H = SINK.to(dtype) if sinks else None
+    compare(name, window, softcap, sinks, dtype, bound)
 
-    def ours(query, key, value):
-        settings = dict(scaling=0.4, packed=packed, sliding_window=window, softcap=softcap, s_aux=sink_H)
-        return attend(torch.nn.Module(), query, key, value, None, **settings)[0].transpose(1, 2)
 
-    seen_TT = by_hand(SHAPES[name], window)
-    found = run(ours, tokens, dtype)
-    expected = run(lambda q, k, v: written_out(q, k, v, seen_TT, 0.4, softcap, sink_H), tokens, dtype)
-    assert packed._blocks and not packed._masks  # that route was taken, and no other
-    for own, right in zip(found, expected, strict=True):
-        torch.testing.assert_close(own, right, rtol=bound, atol=bound)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("softcap,sinks", [(None, False), (2.0, False), (None, True)])
+@pytest.mark.parametrize("window", [None, 7])
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_compiled_kernels_do_so_too(name, window, softcap, sinks):
+    compare(name, window, softcap, sinks, torch.float32, 2e-3, "cuda")
 
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
