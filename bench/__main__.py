@@ -6,6 +6,8 @@ from importlib import import_module
 VERBS = {
     "vs-trl": ("vs_trl", "DPO training against TRL's trainer: same weights, tokens and batches, in turn"),
     "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
+    "generate": ("generate", "sampling K responses a prompt, against transformers' generate"),
+    "start-up": ("startup", "from the start of `logratio train` to its first step, by phase"),
 }
 """Verb → (module of this package, what it measures)."""
 

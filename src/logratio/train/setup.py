@@ -19,7 +19,8 @@ from ..data.prepared import Prepared, held_out
 from ..errors import ConfigError, DataError, ModelError
 from ..evaluate.halves import halves
 from ..evaluate.measure import measured_names
-from ..logps.policy import Policy, choose_path
+from ..logps.policy import Policy
+from ..logps.verdict import choose_path_once
 from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
 from ..models.scalar import settle_padding
@@ -214,7 +215,9 @@ def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
     policy.train(config.train.checkpointing)  # blocks recompute in training mode alone; dropout is 0 in both
     if config.train.path == "auto":
         first = [data.groups[int(i)] for i in data.train[:4]]
-        choose_path(policy, pack(first), model.head)
+        lora = None if config.lora is None else config.lora.model_dump(mode="json")
+        known_by = {"fingerprint": model.fingerprint, "lora": lora, "seed": config.train.seed}
+        choose_path_once(policy, pack(first), model.head, model=known_by)
     return policy
 
 
