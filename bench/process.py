@@ -81,12 +81,13 @@ def _run(command: list[str], spec: Spec) -> tuple[dict[str, Any], float, float]:
 
 
 def _environment(threads: int, scratch: str) -> dict[str, str]:
-    """Return the variables of a side: as many threads, empty caches, no network, no chatter."""
+    """Return the variables of a side: as many threads, empty caches, no network, no chatter, no GPU on either side."""
     fresh = {"LOGRATIO_CACHE": "logratio", "HF_HOME": "hf", "HF_DATASETS_CACHE": "datasets"}
     return {
         **os.environ,
         **{name: str(Path(scratch) / folder) for name, folder in fresh.items()},
         **{name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")},
+        "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
