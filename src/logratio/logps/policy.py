@@ -18,6 +18,7 @@ from ..models import anatomy
 from . import attention
 from .attention import Layout
 from .divergence import Outputs, divergence
+from .fused import fusions
 from .head import Shape, head
 from .plain import plain, table
 from .score import at_ends, plain_scores, score
@@ -55,6 +56,7 @@ class Policy(nn.Module):
         anatomy.register_attention(attention.NAME, attention.attend)
         self.model = model
         self._original = anatomy.own_attention(model)
+        self._fusions = fusions(model)
         obstacle = anatomy.obstacle(model)
         if path == "shared" and obstacle:
             raise ModelError(f"path: shared was asked for, but {obstacle}; use path: auto or plain.")
@@ -75,6 +77,8 @@ class Policy(nn.Module):
         self._path: Literal["shared", "plain"] = path
         self.reason = reason
         anatomy.set_attention(self.model, attention.NAME if path == "shared" else self._original)
+        for fusion in self._fusions:
+            fusion.set(path == "shared")
 
     def forward(self, batch: PackedBatch, needs: Needs, against: Outputs | Tensor | None = None) -> Logps:
         """Return the log-probs of the batch's scored tokens, or the scores of its responses.
