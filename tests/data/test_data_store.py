@@ -1,14 +1,18 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import AT
 
+from logratio import files
 from logratio.config import TokensConfig
 from logratio.data.grouping import merge
 from logratio.data.overflow import Lengths, fit, fitting
 from logratio.data.store import Entry, Shard, TokenStore, prompt_hash, read_index, write_index, write_rows
 from logratio.data.tokenize import TokenRow
+from logratio.errors import DataError
 from logratio.records import Origin
 
 
@@ -205,3 +209,73 @@ def test_the_same_response_judged_differently_stays_twice(tmp_path):
     group = merge([store[0], store[1], store[2]])
     assert group.columns.response["label"].tolist() == [1.0, 0.0]
     assert group.columns.response["weight"].tolist() == [2.0, 1.0]
+
+
+# What is read when
+
+
+def many(folder, *, shards, rows=4):
+    """A store of `shards` shards whose rows are told apart by their prompts."""
+    batches = [[row(at, [shard, at], [7, 8], [9]) for at in range(rows)] for shard in range(shards)]
+    return stored(folder, *batches)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Names of the arrays that are read through to check them, with their bytes."""
+    seen, plain = [], files._sha256
+    monkeypatch.setattr(files, "_sha256", lambda array: seen.append(array.nbytes) or plain(array))
+    return seen
+
+
+def test_a_row_is_read_without_opening_the_other_shards_or_reading_other_tokens(tmp_path, hashed):
+    store = many(tmp_path, shards=20, rows=300)
+    hashed.clear()
+    index = tmp_path / "rows.index"
+    write_index(index, [Entry.of(Shard.open(tmp_path / f"{n}.shard", whole=False)) for n in range(20)], {"told": 1})
+    hashed.clear()
+    entries, told = read_index(index)
+    assert told == {"told": 1} and sum(hashed) == 20 * 300 * (8 + 4 + 4 + 4)  # hash and three lengths a row
+    assert all(entry.holds(tmp_path) for entry in entries)
+    again = TokenStore(tmp_path, entries)
+    assert again.content == store.content and (again.prompt_hash == store.prompt_hash).all()
+    hashed.clear()
+    assert again[3 * 300 + 2].prompt.tolist() == [3, 2] and again[3 * 300 + 5].prompt.tolist() == [3, 5]
+    opened = sum(hashed)
+    assert again[0].prompt.tolist() == [0, 0]
+    assert sum(hashed) == 2 * opened  # each shard once
+    hashed.clear()
+    arrays = Shard.open(tmp_path / "3.shard").arrays
+    assert sum(hashed) == opened + arrays["tokens"].nbytes + arrays["loss"].nbytes
+
+
+def test_a_flipped_bit_among_the_tokens_is_met_when_its_row_is_read_and_not_before(tmp_path):
+    store = many(tmp_path, shards=2)
+    path = tmp_path / "1.shard"
+    state = path.stat()
+    at = path.read_bytes().index(np.array([1, 2, 7, 8, 9], np.int32).tobytes())
+    content = bytearray(path.read_bytes())
+    content[at + 4] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a failing disk would leave it
+    assert store[4 + 1].prompt.tolist() == [1, 1]
+    with pytest.raises(DataError, match="1.shard are damaged or gone: run again"):
+        store[4 + 2]
+    assert not path.exists() and store[0].prompt.tolist() == [0, 0]
+
+
+def test_a_shard_that_is_gone_or_another_is_refused(tmp_path):
+    store = many(tmp_path, shards=3)
+    (tmp_path / "0.shard").unlink()
+    os.replace(tmp_path / "2.shard", tmp_path / "1.shard")
+    for at in (0, 4):
+        with pytest.raises(DataError, match="damaged or gone"):
+            store[at]
+
+
+def test_no_more_shards_are_open_than_a_system_allows_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("logratio.data.store._OPEN", 3)
+    store = many(tmp_path, shards=9, rows=1)
+    held = [store[at] for at in range(9)]
+    assert [group.prompt.tolist() for group in held] == [[at, 0] for at in range(9)]
+    assert len(store._opened) == 3 and store[0].prompt.tolist() == [0, 0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -53,11 +52,11 @@ class Cached:
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
     """Return a hash of all that decides what a text's tokens are, the chat template included."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("padding", "truncation"):  # left behind by the last call, and not used here
-        backend.pop(state, None)
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()  # left behind by the last call, and not used here
+    backend.no_truncation()
     special = [tokenizer.bos_token_id, tokenizer.eos_token_id, sorted(set(tokenizer.all_special_ids))]
-    return content_hash(_FORMAT, backend, special, tokenizer.chat_template)
+    return content_hash(_FORMAT, backend.to_str(), special, tokenizer.chat_template)
 
 
 def source_key(data: Any, records: Iterable[Record]) -> str:

@@ -63,14 +63,11 @@ class Shape:
 
         The margin is the row's own, else the difference of the two scores, else 0, for unknown.
         """
-        carried, count = self.carried, len(kept)
-        margins = tuple(self.scores[winner] - self.scores[loser] if self.scores else 0.0 for winner, loser in kept)
-        return {
-            "weight": _column((carried.weight,) * count),
-            "margin": _column(margins if carried.margin is None else (carried.margin,) * count),
-            "probability": _column((1.0 if carried.probability is None else carried.probability,) * count),
-            "tie": _column((self.tie,) * count),
-        }
+        carried, margins = self.carried, (self.carried.margin or 0.0,) * len(kept)
+        if carried.margin is None and self.scores:
+            margins = tuple(self.scores[winner] - self.scores[loser] for winner, loser in kept)
+        probability = 1.0 if carried.probability is None else carried.probability
+        return dict(_edge_columns(carried.weight, margins, probability, self.tie))
 
 
 # Most rows have the same few columns: making one array for all of them saves a tenth of the work on a row.
@@ -81,6 +78,17 @@ def _column(values: tuple[float, ...]) -> Floats:
     column = np.array(values, dtype=np.float32)
     column.flags.writeable = False
     return column
+
+
+@lru_cache(maxsize=1024)
+def _edge_columns(weight: float, margins: tuple[float, ...], probability: float, tie: float) -> dict[str, Floats]:
+    count = len(margins)
+    return {
+        "weight": _column((weight,) * count),
+        "margin": _column(margins),
+        "probability": _column((probability,) * count),
+        "tie": _column((tie,) * count),
+    }
 
 
 @lru_cache(maxsize=1024)

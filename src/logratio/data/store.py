@@ -152,7 +152,7 @@ class Shard:
 def damaged(path: Path) -> DataError:
     """Remove a shard that is not as it was written, so that the next run makes it anew; return what to say."""
     path.unlink(missing_ok=True)
-    return DataError(f"cached tokens {path} are damaged, and were removed: run again, and they are made anew.")
+    return DataError(f"cached tokens {path} are damaged or gone: run again, and they are made anew.")
 
 
 @dataclass(frozen=True)
