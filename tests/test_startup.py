@@ -4,35 +4,35 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 HEAVY = {"transformers", "datasets", "tokenizers", "pyarrow", "peft", "bokeh", "pandas", "accelerate", "bitsandbytes"}
 
 
-def loaded(code: str) -> set[str]:
-    """Top-level modules that a fresh process has loaded after running `code`."""
-    shown = f"{code}\nimport sys; print('LOADED', *sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
-    return set(done.stdout.rpartition("LOADED ")[2].split())
+STAGES = {
+    "import logratio": HEAVY | {"torch", "numpy", "pydantic", "yaml"},
+    "import logratio.objectives as o; [o.load(name) for name in o.names()]": HEAVY,
+    "import logratio.cli.train": HEAVY,
+    "import logratio.train.api": HEAVY - {"tokenizers"},
+}
+"""What a process does, in turn, and what it must not have loaded by then."""
 
 
-@pytest.mark.parametrize(
-    ("code", "light_of"),
-    [
-        ("import logratio", HEAVY | {"torch", "numpy", "pydantic", "yaml"}),
-        ("import logratio.objectives as o; [o.load(name) for name in o.names()]", HEAVY),
-        ("import logratio.cli.train", HEAVY),
-        ("import logratio.train.api", HEAVY - {"tokenizers"}),
-    ],
-    ids=["package", "every objective", "recipe and its checks", "what trains"],
-)
-def test_nothing_heavy_is_loaded_before_it_is_needed(code, light_of):
-    found = loaded(code)
-    assert "logratio" in found and not found & light_of
+def loaded(*stages: str) -> list[set[str]]:
+    """Top-level modules that a fresh process has loaded after each of these stages."""
+    told = "\nimport sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})\n"
+    code = "".join(stage + told for stage in stages)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed():
+    found = loaded(*STAGES)
+    assert len(found) == len(STAGES) and "torch" in found[1]
+    for stage, own in zip(STAGES, found, strict=True):
+        assert "logratio" in own and not own & STAGES[stage], stage
 
 
 def test_help_costs_little_and_loads_no_library():
-    found = loaded("import logratio.cli.app as app\ntry:\n    app.main(['--help'])\nexcept SystemExit: pass")
+    (found,) = loaded("import logratio.cli.app as app\ntry:\n    app.main(['--help'])\nexcept SystemExit: pass")
     assert not found & (HEAVY | {"torch", "numpy", "pydantic", "yaml", "cyclopts", "rich"})
     before = os.times()
     shown = subprocess.run([sys.executable, "-m", "logratio", "--help"], capture_output=True, text=True, check=True)
