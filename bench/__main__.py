@@ -8,6 +8,7 @@ VERBS = {
     "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
     "generate": ("generate", "sampling K responses a prompt, against transformers' generate"),
     "start-up": ("startup", "from the start of `logratio train` to its first step, by phase"),
+    "sweep": ("sweep", "runs over three values of β, in single runs: the reference is paid for once"),
 }
 """Verb → (module of this package, what it measures)."""
 
