@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from ..errors import ConfigError, LogratioError
 from ..train import api
 from ..train.events import Event, Listener
@@ -71,13 +73,19 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
             if entry["status"] != "finished" or not _left_whole(output / cell.name):
                 with listening(cell, entry, number, len(planned)) as listener:
                     _run(cell, entry, record, listener)
-                gc.collect()  # the model of one run is gone before that of the next is loaded
+                _forget()
             if entry["status"] == "interrupted":
                 status = "interrupted"
                 break
             status = "failed" if entry["status"] == "failed" else status
         _compare(record)
         return Swept(output, status, record.entries)
+
+
+def _forget() -> None:
+    """Free one run's model before the next is loaded, whose micro-batches are made to fit what is free."""
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where no GPU was used
 
 
 def _left_whole(directory: Path) -> bool:
