@@ -105,16 +105,13 @@ def draw(
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         token = wide.argmax(-1, keepdim=True)
-        total = wide.logsumexp(-1, keepdim=True)
     else:
-        most = wide.amax(-1, keepdim=True)
-        shifted = wide - most
-        scaled = shifted if temperature == 1 else shifted / temperature
-        cdf = scaled.exp().cumsum(-1, dtype=torch.float64)
+        share = (wide if temperature == 1 else wide / temperature).softmax(-1)
+        cdf = share.cumsum(-1, dtype=torch.float64)
         level = torch.from_numpy(uniform).to(cdf.device)[:, None] * cdf[:, -1:]
         token = torch.searchsorted(cdf, level, right=True).clamp_(max=cdf.shape[1] - 1)
-        total = most + (cdf[:, -1:].log() if temperature == 1 else shifted.logsumexp(-1, keepdim=True))
-    own = (wide.gather(-1, token) - total)[:, 0].float().cpu().numpy()
+    logp = share.gather(-1, token).log() if temperature == 1 else wide.log_softmax(-1).gather(-1, token)
+    own = logp[:, 0].float().cpu().numpy()
     if not np.isfinite(own).all():
         raise NonFiniteError(
             "the model's logits are NaN or infinite while sampling, so its weights are damaged or overflow; "
