@@ -1,19 +1,27 @@
 import gzip
 import json
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_tokenizers import assistant, byte_tokenizer, text, user
 
+from logratio import files
 from logratio.batch.packed import pack
 from logratio.config import RowsConfig, TemplateConfig, TokensConfig
 from logratio.data import cache
 from logratio.data.prepare import hold_out, prepare, tokenize_prompts
+from logratio.data.prepared import held_out
+from logratio.data.store import Shard
 from logratio.data.tokenize import Encoder
 from logratio.errors import DataError, ModelError, TemplateError
 from logratio.files import cache_root
+from logratio.train.source import FileSource
 
 CHAT = [user("Hello")]
 
@@ -223,6 +231,100 @@ def test_an_interrupted_run_keeps_its_shards(tmp_path, tokenised, monkeypatch):
     again = prepared(path)
     assert [record.origin.row for record in tokenised[8:]] == [7, 8]
     assert (again.fingerprint, again.report.notes) == (whole.fingerprint, ())
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Bytes that are read through to check them: files of data, and arrays of shards."""
+    seen, array, file = [], files._sha256, files.sha256_file
+    monkeypatch.setattr(files, "_sha256", lambda values: seen.append(values.nbytes) or array(values))
+    monkeypatch.setattr(files, "sha256_file", lambda path: seen.append(path.stat().st_size) or file(path))
+    return seen
+
+
+def test_the_first_step_of_cached_tokens_reads_no_more_than_it_needs(tmp_path, monkeypatch, tokenised, hashed):
+    """Of the data file nothing; of the shards a summary of 20 bytes a row, and those that the step's groups are in."""
+    monkeypatch.setattr(cache, "_SHARD", 50)
+    path = write(tmp_path / "a.jsonl", pairs(1000))
+    os.utime(path, (1, 1))  # long ago: what was written just now is not trusted to stay
+    whole = prepared(path)
+    opened = []
+    monkeypatch.setattr(
+        Shard, "open", lambda path, plain=Shard.open, **how: opened.append(path.name) or plain(path, **how)
+    )
+    tokenised.clear(), hashed.clear()
+    again = prepared(path)
+    assert not tokenised and not opened and sum(hashed) == 1000 * 20
+    held = held_out(again.prompt_hash, share=0.1, most=50, seed=0)
+    source = FileSource(again.groups, np.flatnonzero(~held), 4, 1.0, 0)
+    assert sum(hashed) == 1000 * 20 and not opened
+    step = source.step(0)
+    assert sorted(opened) == sorted({f"{group.row // 50:05d}.shard" for group in step.groups})
+    assert not any(held[group.row] for group in step.groups)
+    shards = sum(file.stat().st_size for file in cache_root().rglob("*.shard"))
+    assert sum(hashed) - 1000 * 20 < shards * len(opened) / 20
+    assert [group.prompt.tolist() for group in step.groups] == [
+        whole.groups[group.row].prompt.tolist() for group in step.groups
+    ]
+
+
+def test_a_copied_cache_is_read_through_once_and_then_trusted(tmp_path, tokenised, hashed):
+    path = write(tmp_path / "a.jsonl", pairs(30))
+    os.utime(path, (1, 1))
+    first = prepared(path)
+    for shard in cache_root().rglob("*.shard"):
+        os.utime(shard, (5, 5))
+    reads = []
+    for _ in range(2):
+        hashed.clear()
+        assert prepared(path).fingerprint == first.fingerprint
+        reads.append(sum(hashed))
+    assert len(tokenised) == 30 and reads[1] == 30 * 20 < reads[0]
+
+
+def test_a_lost_index_costs_no_tokens(tmp_path, tokenised, monkeypatch):
+    monkeypatch.setattr(cache, "_SHARD", 7)
+    path = write(tmp_path / "a.jsonl", pairs(30))
+    first = prepared(path)
+    index = next(cache_root().rglob("rows.index"))
+    index.write_bytes(index.read_bytes()[:-40])
+    again = prepared(path)
+    assert (again.fingerprint, again.report.lines()) == (first.fingerprint, first.report.lines())
+    assert len(tokenised) == 30
+
+
+_PEAK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_data_prepare import prepared
+from small_tokenizers import byte_tokenizer
+from logratio.data import texts
+texts._REMEMBERED = 1 << 20  # the memory of texts, which is bounded, is full from the start
+count = int(sys.argv[3])
+path = Path(sys.argv[2])
+with open(path, "w") as file:
+    for n in range(count):
+        file.write('{"prompt": "the cat %d", "chosen": " sat", "rejected": " ran"}\\n' % n)
+found = prepared(path, byte_tokenizer())
+assert len(found.groups) == count
+found.groups[len(found.groups) // 2]
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
+def test_more_rows_take_less_than_200_bytes_of_memory_each(tmp_path):
+    """Peak memory in fresh processes; 1,000,000 pairs are to take less than 200 MB more than 10,000."""
+    few, many, peaks = 10_000, 50_000, {}  # more than one shard each
+    for count in (few, many):
+        where = [str(Path(__file__).parent), str(tmp_path / f"{count}.jsonl"), str(count)]
+        environment = {**os.environ, "LOGRATIO_CACHE": str(tmp_path / str(count))}
+        command = [sys.executable, "-c", _PEAK, *where]
+        told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        peaks[count] = int(told) * 1024
+    assert (peaks[many] - peaks[few]) / (many - few) < 200, peaks
 
 
 def _prepare_elsewhere(path, folder, queue):

@@ -73,7 +73,7 @@ def test_the_work_on_a_row_does_not_grow_with_the_data(monkeypatch):
 
 
 def test_what_is_remembered_is_bounded_and_what_recurs_stays(monkeypatch):
-    monkeypatch.setattr(texts, "_REMEMBERED", 20_000)
+    monkeypatch.setattr(texts, "_REMEMBERED", 40_000)
     counting = Counting(byte_tokenizer().backend_tokenizer)
     known = Texts(counting)
     for n in range(2000):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from logratio.batch.group import Group
 from logratio.errors import DataError
-from logratio.maths.counter import permutation
+from logratio.maths.counter import permutation, stream
 from logratio.train.source import FileSource, mismatch
 from worlds import random_groups
 
@@ -84,6 +84,17 @@ def test_no_partner_shares_the_prompt(prompts):
         return
     mixed = mismatch(groups, hashes, 64)
     assert all(prompts[own] != prompts[partner] for own, partner in enumerate(mixed.partners))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=23).filter(lambda prompts: len(set(prompts)) > 1))
+def test_the_partner_is_the_next_one_around_the_cycle_that_has_another_prompt(prompts):
+    n, hashes = len(prompts), np.array(prompts, np.uint64)
+    cycle = stream("mismatched partners", n).permutation(n)
+    partners = mismatch(GROUPS[:n], hashes, 64).partners
+    for place, own in enumerate(cycle):
+        ahead = (cycle[(place + step) % n] for step in range(1, n))
+        assert partners[own] == next(other for other in ahead if prompts[other] != prompts[own])
 
 
 def test_a_borrowed_response_is_scored_and_counts_in_no_term():

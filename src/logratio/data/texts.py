@@ -11,7 +11,8 @@ import numpy as np
 
 from ..batch.group import Ints
 
-_REMEMBERED = 1 << 25  # bytes of text and ids, twice
+_REMEMBERED = 1 << 25  # bytes, twice
+_OBJECTS = 300  # bytes of a remembered text beside its characters and ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,6 @@ class Texts:
 
     def _keep(self, text: str, tokens: Tokens) -> None:
         self._latest[text] = tokens
-        self._size += sys.getsizeof(text) + 2 * tokens.ids.nbytes
+        self._size += sys.getsizeof(text) + tokens.ids.nbytes + _OBJECTS
         if self._size > _REMEMBERED:
             self._before, self._latest, self._size = self._latest, {}, 0
