@@ -25,7 +25,7 @@ APART = 64
 """Prompts of at least so many tokens keep their keys and values apart from their samples'. Below, a call of its own
 costs more than it saves."""
 
-_AT_ONCE = 2048
+_AT_ONCE = 4096
 """Tokens of new prompts in one pass, unless one prompt alone is longer: products are at their best speed long before,
 and activations stay small."""
 
