@@ -21,6 +21,7 @@ from .distributed import World
 from .events import Listener, tell
 from .finish import finish
 from .loop import fit
+from .memory import use_huge_pages
 from .recipe import Resolved, resolve
 from .rundir import RunDirectory
 from .setup import Inputs
@@ -131,6 +132,7 @@ def run(
     Raises:
         LogratioError: The input or the machine does not allow it.
     """
+    use_huge_pages()
     world = distributed.start(resolved.config.train.parallel, resuming=resume is not None)
     path = Path(world.text(str(_directory(resolved.config, resume))))
     continuing = resume not in (None, "auto") or (resume == "auto" and (path / "config.yaml").is_file())
