@@ -15,8 +15,13 @@ from typing import Any
 PHASES = ("setup", "reference", "training", "saving")
 """Setup: start, imports, loading, checks. Saving: what follows the last update, until the process has ended."""
 
+CLOCKS = ("wall", "cpu")
+"""Seconds by the clock, and seconds of processor time of the side's process."""
+
 HERE = Path(__file__).resolve().parent
 Spec = dict[str, Any]
+Marks = Mapping[str, Sequence[float]]
+"""Name → time of the clock, and processor seconds of the process until then."""
 
 
 class RunFailed(Exception):
@@ -26,27 +31,33 @@ class RunFailed(Exception):
 def ours(spec: Spec) -> dict[str, Any]:
     """Run our side; return phases, losses, peak memory and the path taken."""
     found, started, ended = _run([sys.executable, "-m", "bench.ours"], spec)
-    marks, spent = found["marks"], {}
-    borders = [[started, 0.0], marks["open"], marks["ready"], marks["trained"]]
-    for name, (began, over) in zip(PHASES, zip(borders, borders[1:], strict=False), strict=False):
-        spent[name] = {"wall": over[0] - began[0], "cpu": over[1] - began[1]}
-    return _result("ours", "", found, {**spent, "saving": _saving(marks, ended)}, ended - started)
+    return _result("ours", "", found, our_phases(found["marks"], started, ended), ended - started)
 
 
 def peer(spec: Spec, python: Path) -> dict[str, Any]:
-    """Run the peer's side with a variant of its settings; return the same.
-
-    A reference inside the steps (live) is taken out of their time, one before them (precomputed) out of setup.
-    """
+    """Run the peer's side with a variant of its settings; return the same."""
     found, started, ended = _run([str(python), str(HERE / "peer.py")], spec)
-    marks, reference = found["marks"], dict(zip(("wall", "cpu"), found["reference"], strict=True))
-    setup = {"wall": marks["begin"][0] - started, "cpu": marks["begin"][1]}
-    steps = {clock: marks["trained"][at] - marks["begin"][at] for at, clock in enumerate(("wall", "cpu"))}
+    return _result("trl", spec["variant"], found, peer_phases(found, started, ended), ended - started)
+
+
+def our_phases(marks: Marks, started: float, ended: float) -> dict[str, Any]:
+    """Return seconds by phase and clock: the borders are marks, one after another."""
+    borders: list[Sequence[float]] = [[started, 0.0], marks["open"], marks["ready"], marks["trained"]]
+    spent = {name: _between(*borders[at : at + 2]) for at, name in enumerate(PHASES[:-1])}
+    return {**spent, "saving": _saving(marks, ended)}
+
+
+def peer_phases(found: Mapping[str, Any], started: float, ended: float) -> dict[str, Any]:
+    """Return the same for the peer, whose reference is no stretch of its own.
+
+    One inside the steps (live) is taken out of their time, one before them (precomputed) out of setup.
+    """
+    marks, reference = found["marks"], dict(zip(CLOCKS, found["reference"], strict=True))
+    setup, steps = _between([started, 0.0], marks["begin"]), _between(marks["begin"], marks["trained"])
     holder = steps if found["reference_inside"] else setup
-    for clock in holder:
+    for clock in CLOCKS:
         holder[clock] -= reference[clock]
-    spent = {"setup": setup, "reference": reference, "training": steps, "saving": _saving(marks, ended)}
-    return _result("trl", spec["variant"], found, spent, ended - started)
+    return {"setup": setup, "reference": reference, "training": steps, "saving": _saving(marks, ended)}
 
 
 def peaks(threads: int) -> dict[str, float]:
@@ -58,8 +69,12 @@ def peaks(threads: int) -> dict[str, float]:
         return found
 
 
-def _saving(marks: Mapping[str, Sequence[float]], ended: float) -> dict[str, float]:
-    return {"wall": ended - marks["trained"][0], "cpu": marks["left"][1] - marks["trained"][1]}
+def _between(began: Sequence[float], over: Sequence[float]) -> dict[str, float]:
+    return {clock: over[at] - began[at] for at, clock in enumerate(CLOCKS)}
+
+
+def _saving(marks: Marks, ended: float) -> dict[str, float]:
+    return _between(marks["trained"], [ended, marks["left"][1]])
 
 
 def _result(side: str, variant: str, found: dict[str, Any], spent: dict[str, Any], wall: float) -> dict[str, Any]:

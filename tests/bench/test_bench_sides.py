@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import environment, peer, rounds, texts, vs_trl, workload
+from bench import environment, peer, process, rounds, texts, vs_trl, workload
 from bench.process import RunFailed
 from bench.shapes import SHAPES
 
@@ -71,6 +71,27 @@ def test_weights_come_from_the_seed_alone(nano, shared_data, tmp_path, monkeypat
     assert json.loads((again.model / "config.json").read_text())["vocab_size"] == SHAPES["nano"].vocabulary
 
 
+def walls(phases):
+    return {name: clocks["wall"] for name, clocks in phases.items()}
+
+
+def test_our_phases_lie_between_events():
+    marks = {"open": [107.0, 5.0], "ready": [110.0, 9.0], "trained": [130.0, 40.0], "left": [131.0, 41.0]}
+    phases = process.our_phases(marks, 100.0, 132.0)
+    assert walls(phases) == {"setup": 7, "reference": 3, "training": 20, "saving": 2}
+    assert [clocks["cpu"] for clocks in phases.values()] == [5, 4, 31, 1]
+
+
+@pytest.mark.parametrize(
+    ("inside", "setup", "training"), [(False, 10 - 4, 20), (True, 10, 20 - 4)], ids=["precomputed", "live"]
+)
+def test_the_peers_reference_is_taken_out_of_what_holds_it(inside, setup, training):
+    marks = {"begin": [110.0, 8.0], "trained": [130.0, 40.0], "left": [131.0, 41.0]}
+    phases = process.peer_phases({"marks": marks, "reference": [4.0, 6.0], "reference_inside": inside}, 100.0, 133.0)
+    assert walls(phases) == {"setup": setup, "reference": 4, "training": training, "saving": 3}
+    assert sum(clocks["cpu"] for clocks in phases.values()) == 41
+
+
 @pytest.mark.parametrize("pairs", ["8", "20", "0"])
 def test_pairs_are_whole_steps_and_two_at_least(pairs, capsys, tmp_path):
     arguments = ["--sizes", "nano", "--pairs", pairs, "--ours-only", "--out", str(tmp_path)]
@@ -110,8 +131,8 @@ def test_a_planted_difference_is_found(shared_data, tmp_path, capsys, monkeypatc
     """With a rate that is a tenth higher on one side alone, no ratio is printed."""
     if not environment.usable(HOME):
         pytest.skip(f"TRL's environment is absent: {HOME} (python -m bench vs-trl makes it)")
-    honest = rounds.process.peer
-    monkeypatch.setattr(rounds.process, "peer", lambda spec, python: honest({**spec, "lr": 1.1e-4}, python))
+    honest = process.peer
+    monkeypatch.setattr(process, "peer", lambda spec, python: honest({**spec, "lr": 1.1e-4}, python))
     arguments = ["--sizes", "nano", "--pairs", "16", "--repeats", "1", "--threads", "1", "--variants", "precomputed"]
     assert vs_trl.main([*arguments, "--trl-env", str(HOME), "--out", str(tmp_path)]) == 1
     assert "LOSSES DISAGREE" in capsys.readouterr().out
