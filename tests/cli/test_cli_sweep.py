@@ -110,7 +110,16 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on_which_does(recipe, tm
 
 
 def test_a_failed_run_ends_the_sweep_with_2_and_its_sentence(recipe, tmp_path, capsys):
-    words = ["sweep", recipe, "--grid", f"reference=start,{tmp_path / 'nowhere'}", "--output", tmp_path / "out"]
-    code, out, _ = called(capsys, *words)
-    assert code == 2 and "failed: reference" in out and "nowhere" in out.split("failed: ")[1]
+    """Weights overflow after a step of 1e30."""
+    code, out, _ = called(capsys, "sweep", recipe, "--grid", "lr=1e-3,1e30", "--output", tmp_path / "out")
+    assert code == 2 and "failed: lr\u00a01e+30: " in out and "not finite" in out.split("failed: ")[1]
     assert f"tried again by: logratio sweep --resume {tmp_path / 'out'}" in out
+
+
+@pytest.mark.parametrize("key", ["model", "reference"])
+def test_a_model_that_is_missing_is_told_before_the_first_run_starts(recipe, tmp_path, capsys, key):
+    there = tmp_path / "model"
+    words = ["sweep", recipe, "--grid", f"{key}={there},{tmp_path / 'nowhere'}", "--output", tmp_path / "out"]
+    code, _, err = called(capsys, *words)
+    assert code == 2 and f'model "{tmp_path / "nowhere"}" could not be loaded' in err
+    assert not (tmp_path / "out").exists()

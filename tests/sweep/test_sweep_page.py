@@ -175,3 +175,9 @@ def test_a_value_without_interval_is_a_point_without_bars():
     (curve,) = plots(page(*runs))["Pair accuracy by lr"].series
     assert curve.low == () and math.isclose(curve.y[0], 0.5)
     assert "not shown to be better" in page(*runs).headline
+
+
+def test_a_measure_of_a_single_run_is_not_drawn_by_value():
+    own = run(0, measures={"accuracy": measure(0.7, 0.1), "nll_per_token": measure(2, 0.1)}, objective="sft")
+    titles = plots(page(run(0.7, objective="dpo"), own))
+    assert "Pair accuracy by objective" in titles and "Loss per token by objective" not in titles

@@ -214,6 +214,8 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
         for look, (named, own) in enumerate(groups.items()):
             known = sorted((places[run["values"][path]], value) for run in own if (value := _whole(run, name)))
             series += _points(named or "held out", known, look) if known else []
+        if sum(len(curve.x) for curve in series) < 2:
+            continue
         ticks = sorted((place, text) for text, place in places.items())
         for part in _parts(series, TOGETHER):
             title = f"{metric(name).label} by {label(path)}"

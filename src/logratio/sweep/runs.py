@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from ..errors import ConfigError, LogratioError
+from ..models.load import known_positions
 from ..train import api
 from ..train.events import Event, Listener
 from .grid import Cell, axes, cells
@@ -58,6 +59,7 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
 
     Raises:
         ConfigError: Something in any run's recipe is wrong; no run has started then. Or there are several processes.
+        ModelError: A model or reference of some run is missing; no run has started then either.
         RunError: The folder is in use, or holds runs of another recipe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -66,6 +68,7 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
             "`torchrun -m logratio train`, which share what is cached too."
         )
     planned = cells(given.recipe, given.overrides, axes(given.grids), output)
+    _require_models(planned)
     with claimed(output, given, planned) as record:
         record.save()
         status: Status = "finished"
@@ -80,6 +83,18 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
             status = "failed" if entry["status"] == "failed" else status
         _compare(record)
         return Swept(output, status, record.entries)
+
+
+def _require_models(planned: Sequence[Cell]) -> None:
+    """Look every model up by its config, so that a misspelt one is not met hours later.
+
+    Raises:
+        ModelError: One is missing.
+    """
+    configs = [cell.resolved.config for cell in planned]
+    references = [config.reference for config in configs if config.reference not in ("start", "base")]
+    for name in dict.fromkeys([*(config.model for config in configs), *references]):
+        known_positions(name)
 
 
 def _forget() -> None:
