@@ -159,14 +159,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    from logratio.rollout.route import route
+    from logratio.rollout.generate import sampling_route
 
     chosen = {name: case for name, case in CASES.items() if not given.cases or any(w in name for w in given.cases)}
     rows = []
     for size in given.sizes:
         model = build(SIZES[size])
-        with torch.no_grad():
-            way = route(model, 1)
+        way = sampling_route(model, POSITIONS)
         if not given.json:
             print(f"{size}: {way.name} route; {way.reason}; {torch.get_num_threads()} threads")
         for name, case in chosen.items():

@@ -14,11 +14,11 @@ from ..batch.group import Ints
 from ..data.template import ChatTemplate
 from ..errors import ConfigError
 from .plain import sample_plain
-from .route import route
+from .route import Route, route
 from .sampling import Rules, Sample
 from .shared import sample_shared
 
-__all__ = ["Sample", "context", "generate", "stop_tokens"]
+__all__ = ["Route", "Sample", "context", "generate", "sampling_route", "stop_tokens"]
 
 _ANY_DATE = "2000-01-01"
 """The end-of-turn token does not depend on the date that a template is told."""
@@ -66,6 +66,12 @@ def generate(
     with _sampling(model):
         shared = route(model, max(map(len, arrays)) + max_new_tokens).name == "shared"
         return (sample_shared if shared else sample_plain)(model, arrays, rules, batch_tokens)
+
+
+def sampling_route(model: nn.Module, reach: int) -> Route:
+    """Return how `generate` samples prompts that come to `reach` tokens with their samples, and why."""
+    with _sampling(model):
+        return route(model, reach)
 
 
 def context(model: nn.Module) -> int | None:
