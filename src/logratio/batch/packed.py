@@ -113,44 +113,36 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
 
     An empty sequence gives an empty batch, which a rank short of bins runs with zero coefficients.
     """
-    tokens, positions, source, response_of = [], [], [], []
-    prompt_start, prompt_length, start, length, group_of = [], [], [], [], []
-    winner, loser = [], []
-    at = responses = 0
-    for g, group in enumerate(groups):
-        prompt = len(group.prompt)
-        prompt_start.append(at)
-        prompt_length.append(prompt)
-        tokens.append(group.prompt)
-        positions.append(np.arange(prompt))
-        prompt_end = at + prompt
-        at = prompt_end
-        winner.append(group.edges[:, 0] + responses)
-        loser.append(group.edges[:, 1] + responses)
-        for ids, mask in zip(group.responses, scored_masks(group), strict=True):
-            start.append(at)
-            length.append(len(ids))
-            group_of.append(g)
-            tokens.append(ids)
-            positions.append(np.arange(prompt, prompt + len(ids)))
-            before = np.arange(at - 1, at + len(ids) - 1)  # the token before each one predicts it
-            before[:1] = prompt_end - 1
-            source.append(before[mask])
-            response_of.append(np.full(int(mask.sum()), responses))
-            at += len(ids)
-            responses += 1
-    tokens_T = _ints(tokens)
-    target = [ids[mask] for group in groups for ids, mask in zip(group.responses, scored_masks(group), strict=True)]
+    prompt_G = _lengths([group.prompt for group in groups])
+    length_S = _lengths([ids for group in groups for ids in group.responses])
+    group_S = np.repeat(np.arange(len(groups)), [len(group.responses) for group in groups])
+    within_S = np.cumsum(length_S) - length_S  # where each response begins among all response tokens
+    tokens_G = prompt_G + _sums(length_S, group_S, len(groups))
+    prompt_start_G = np.cumsum(tokens_G) - tokens_G
+    prompt_end_S = np.cumsum(prompt_G)[group_S]
+    start_S = prompt_end_S + within_S
+    tokens = _joined([part for group in groups for part in (group.prompt, *group.responses)])
+    response = np.repeat(np.arange(len(length_S)), length_S)
+    at = np.arange(len(response)) + prompt_end_S[response]  # place of each response token in the row
+    step = np.arange(len(response)) - within_S[response]
+    positions = np.arange(len(tokens)) - np.repeat(prompt_start_G, tokens_G)
+    positions[at] = prompt_G[group_S][response] + step
+    last_G = prompt_start_G + prompt_G - 1
+    before = np.where(step == 0, last_G[group_S][response], at - 1)  # the token before each one predicts it
+    scored = _joined([mask for group in groups for mask in scored_masks(group)]).astype(np.bool_)
+    first_G = np.searchsorted(group_S, np.arange(len(groups)))
+    edges = [group.edges + first for group, first in zip(groups, first_G, strict=True)]
+    pairs = np.concatenate(edges) if edges else np.zeros((0, 2), np.int64)
     return PackedBatch(
-        tokens_T=tokens_T,
-        positions_T=_ints(positions),
-        spans=Spans(*map(_long, (prompt_start, prompt_length, start, length, group_of))),
-        source_R=_ints(source),
-        target_R=_ints(target),
-        response_R=_ints(response_of),
-        winner_E=_ints(winner),
-        loser_E=_ints(loser),
-        row_G=_long([group.row for group in groups]),
+        tokens_T=_long(tokens),
+        positions_T=_long(positions),
+        spans=Spans(*map(_long, (prompt_start_G, prompt_G, start_S, length_S, group_S))),
+        source_R=_long(before[scored]),
+        target_R=_long(tokens[at[scored]]),
+        response_R=_long(response[scored]),
+        winner_E=_long(pairs[:, 0]),
+        loser_E=_long(pairs[:, 1]),
+        row_G=_long(np.array([group.row for group in groups])),
         token=_columns([group.columns.token for group in groups]),
         response=_columns([group.columns.response for group in groups]),
         edge=_columns([group.columns.edge for group in groups]),
@@ -177,13 +169,23 @@ def _moved(value: Any, device: torch.device) -> Any:
     return {name: sent(column, device) for name, column in value.items()}
 
 
-def _ints(parts: Sequence[np.ndarray]) -> Tensor:
-    joined = np.concatenate(parts) if parts else np.zeros(0)
-    return torch.from_numpy(joined.astype(np.int64))
+def _lengths(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([len(part) for part in parts], dtype=np.int64)
 
 
-def _long(values: Sequence[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.int64)
+def _sums(values: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
+    """Add up values over each of their owners, which are in ascending order."""
+    ends = np.concatenate([[0], np.cumsum(values)])
+    edges = np.searchsorted(owner, np.arange(owners + 1))
+    return np.asarray(ends[edges[1:]] - ends[edges[:-1]])
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _long(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _columns(per_group: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
