@@ -5,6 +5,7 @@ the refusal, and nothing else; only the compiled kernels remain for a GPU to sho
 """
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ SHAPES = {
     "k 8": [(50, [20, 3, 7, 31, 1, 16, 9, 25])],
     "no prompts": [(0, [5, 80]), (0, [3]), (12, [4, 4])],
 }
+COMPILING = pytest.mark.filterwarnings("ignore")  # the compiler warns of its own code
 SINK = torch.tensor([0.3, -1.0, 2.0, 0.0])
 
 
@@ -109,6 +111,7 @@ def test_values_and_gradients_are_those_of_the_dense_mask(name, window, softcap,
     compare(name, window, softcap, sinks, dtype, bound)
 
 
+@COMPILING
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("softcap,sinks", [(None, False), (2.0, False), (None, True)])
 @pytest.mark.parametrize("window", [None, 7])
@@ -212,18 +215,23 @@ def test_capacities_are_few_whole_blocks_and_waste_little():
 
 
 @pytest.mark.slow
+@COMPILING
 @pytest.mark.parametrize("softcap,sinks", [(None, False), (2.0, True)])
 def test_batches_of_every_length_share_one_compiled_graph_a_mask(softcap, sinks, monkeypatch):
-    """The compiler's front end alone, which is the same on every device: one graph, then one for all lengths."""
-    torch._dynamo.reset()
-    graphs = []
+    """The compiler's front end alone, which is the same on every device: one graph, then one for all lengths.
 
-    def counting(graph, _):
-        graphs.append(graph)
+    Both calls that a GPU compiles: the attention, and the making of its blocks.
+    """
+    torch._dynamo.reset()
+    graphs = {"flex_attention": [], "create_block_mask": []}
+
+    def counting(graph, _, into):
+        into.append(graph)
         return graph.forward
 
-    compiled = torch.compile(library.flex_attention, fullgraph=True, backend=counting)
-    monkeypatch.setattr("logratio.logps.flex.flex_attention", compiled)
+    for name, own in graphs.items():
+        compiled = torch.compile(getattr(library, name), fullgraph=True, backend=partial(counting, into=own))
+        monkeypatch.setattr(f"logratio.logps.flex.{name}", compiled)
     rng = np.random.default_rng(0)
     for prompt in (100, 300, 420, 900, 1300, 700, 250, 500, 610, 800):
         batch = pack([group(rng, prompt, [20, 30])])
@@ -233,11 +241,11 @@ def test_batches_of_every_length_share_one_compiled_graph_a_mask(softcap, sinks,
         for window in (None, 7):
             flex(query, key, value, packed.blocks(window), 0.4, softcap, SINK if sinks else None)
     torch._dynamo.reset()
-    assert len(graphs) == 4
+    assert {name: len(own) for name, own in graphs.items()} == {"flex_attention": 4, "create_block_mask": 4}
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit")
+@COMPILING
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the library's CPU kernel is compiled with g++")
 def test_a_compiled_kernel_follows_the_lists_of_blocks(monkeypatch):
     """The library's CPU kernel, forward only: right with our lists, and wrong where they are emptied."""
