@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from logratio.data.template import ChatTemplate
-from logratio.data.tokenize import Encoder, TokenTally
+from logratio.data.tokenize import Encoder
+from logratio.data.tokenrows import TokenTally
 from logratio.records import Demonstration, Labelled, Origin, Pair
 
 TEMPLATES = Path(__file__).parent / "templates"

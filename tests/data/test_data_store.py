@@ -11,7 +11,7 @@ from logratio.config import TokensConfig
 from logratio.data.grouping import merge
 from logratio.data.overflow import Lengths, fit, fitting
 from logratio.data.store import Entry, Shard, TokenStore, prompt_hash, read_index, write_index, write_rows
-from logratio.data.tokenize import TokenRow
+from logratio.data.tokenrows import TokenRow
 from logratio.errors import DataError
 from logratio.records import Origin
 

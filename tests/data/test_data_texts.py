@@ -6,7 +6,8 @@ from small_tokenizers import byte_tokenizer, encoder, pair
 
 from logratio.data import texts
 from logratio.data.texts import Texts
-from logratio.data.tokenize import Part, TokenTally
+from logratio.data.tokenize import Part
+from logratio.data.tokenrows import TokenTally
 
 
 class Counting:

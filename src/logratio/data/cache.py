@@ -15,7 +15,8 @@ from ..files import cache_root, content_hash, remembered_sha256
 from ..records import Record
 from .store import Entry, Shard, TokenStore, read_index, write_index, write_rows
 from .template import Tokenizer
-from .tokenize import PART, Encoder, Part, TokenisedPart, TokenTally
+from .tokenize import PART, Encoder, Part, TokenisedPart
+from .tokenrows import TokenTally
 
 _FORMAT = 3  # counts changes to what is stored, or to how records become tokens
 _SHARD = 4096  # records to a shard

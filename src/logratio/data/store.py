@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..files import content_hash, read_shard, write_shard
 from ..records import Origin
 from .overflow import Lengths
-from .tokenize import TokenRow
+from .tokenrows import TokenRow
 
 Array = NDArray[Any]
 
