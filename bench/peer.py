@@ -165,7 +165,7 @@ def path_taken(trainer: Any, settings: dict[str, Any]) -> list[str]:
     return [
         f"head: fused, {'Triton' if fused else 'torch (its Triton kernel needs a GPU)'}, {scored}",
         f"attention: {trainer.model.config._attn_implementation}, each pair's prompt encoded twice, rows padded",
-        f"optimiser: {optimiser}; {at_once} pairs through the model at once",
+        f"optimiser: {optimiser}; pairs through the model at once: {at_once}",
         "padding_free: switched off by TRL 1.16 itself; Liger: needs a GPU",
     ]
 
