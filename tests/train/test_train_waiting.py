@@ -107,7 +107,7 @@ def waits(name, groups, *, bin_tokens, model=None):
     return device.waits, len(bins.batches), bool(learner.state)
 
 
-OWN = {"aot": 4, "beta_dpo": 9}
+OWN = {"aot": 4, "beta_dpo": 8}
 """Waits of objectives whose mathematics has them: a transport plan over the step, noise drawn by row. Once a step."""
 ELSEWHERE = ("reward", "tdpo", "ld_dpo")
 """A scalar head, a live reference; and the first tokens of both responses, as many as each pair has, four a bin."""
