@@ -63,7 +63,7 @@ def equal(found, tolerance):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral window", "qwen3"])
 def test_shared_equals_plain(name):
-    equal(both(scorer(name, dtype=torch.float32), uneven()), 2e-6)
+    equal(both(scorer(name, dtype=torch.float32), uneven()), 5e-6)  # the plain path is off by 4e-6 from float64
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral window"])
