@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def compare(model: Any, case: Case, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         mine.append(rate(lambda: ours(model, prompts, case, stops)))
         for rows, rates in peer.items():
-            rates.append(rate(lambda rows=rows: theirs(model, prompts, case, stops, rows)))  # type: ignore[misc]
+            rates.append(rate(partial(theirs, model, prompts, case, stops, rows)))
     best = max(peer, key=lambda rows: statistics.median(peer[rows]))
     ratios = [a / b for a, b in zip(mine, peer[best], strict=True)]
     return {

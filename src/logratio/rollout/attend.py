@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +162,7 @@ def attend(
     if softcap is not None or s_aux is not None or (sliding_window or rollout.reach) < rollout.reach:
         raise ModelError(f"{type(module).__name__} attends through a window, a softcap or sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    index: int = module.layer_idx  # type: ignore[assignment]
+    index = cast(int, module.layer_idx)
     own = rollout.rows.layer(index, key)
     if not rollout.prompts:
         return _decode(rollout, query, key, value, index, own, scale), None
