@@ -48,7 +48,8 @@ def test_replicated_weights_are_held_gathered_too():
 @pytest.mark.parametrize(
     ("free", "device", "tokens"),
     [
-        (100, "cpu", 4096),
+        (100, "cpu", 1024),
+        (5, "cpu", 512),
         (100, "cuda", 32768),
         (10, "cuda", 4 * 1024),
         (6, "cuda", 1228),
@@ -62,6 +63,12 @@ def test_a_bin_takes_what_is_left_beside_gradients_and_moments(free, device, tok
         weights=50 * GIB, gathered=0, gradients=1 * GIB, moments=2 * GIB, per_token=1 << 20, free=free * GIB
     )
     assert bin_budget(found, torch.device(device)) == tokens
+
+
+@pytest.mark.parametrize(("per_token", "tokens"), [(1 << 10, 4096), (1 << 17, 2048), (1 << 18, 1024), (1 << 22, 1024)])
+def test_on_a_cpu_a_bin_takes_no_memory_that_makes_it_no_faster(per_token, tokens):
+    found = Estimate(weights=0, gathered=0, gradients=0, moments=0, per_token=per_token, free=100 * GIB)
+    assert bin_budget(found, torch.device("cpu")) == tokens
 
 
 def test_a_run_states_the_estimate_of_its_model(tmp_path):

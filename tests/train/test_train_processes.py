@@ -106,10 +106,14 @@ def test_those_steps_have_unequal_bins_and_an_empty_one(objective):
 
 
 def numbers(value, name=""):
-    """Yield (name, number) of a metrics row, its nested measures included; KL has no second model beside shards."""
+    """Yield (name, number) of a metrics row, its nested measures included.
+
+    Left out are KL, for which there is no second model beside shards, and the share of updates lost to rounding: of
+    5,000 watched elements one may have a gradient at the edge of what float32 can hold, and none by another order.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key != "kl":
+            if key not in ("kl", "rounded_away"):
                 yield from numbers(inner, f"{name}/{key}")
     elif isinstance(value, (int, float)):
         yield name, value
@@ -121,6 +125,7 @@ def same_run(run, other):
     assert [(row["kind"], row["step"]) for row in rows] == [(row["kind"], row["step"]) for row in others]
     for row, its in zip(rows, others, strict=True):
         assert dict(numbers(its)) == pytest.approx(dict(numbers(row)), rel=1e-5, abs=2e-6)
+        assert abs(its.get("rounded_away", 0.0) - row.get("rounded_away", 0.0)) < 1e-3
     assert (run / "samples.jsonl").read_text() == (other / "samples.jsonl").read_text()
     one, two = (sorted((path / "checkpoints").iterdir())[-1] for path in (run, other))
     assert one.name == two.name

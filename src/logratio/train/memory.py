@@ -19,6 +19,9 @@ from .units import size
 
 GIB = 1 << 30
 _LEAST = 512
+_ENOUGH = 1024
+"""Rows at which matrix products on a CPU are at their peak."""
+_EASE = GIB // 4
 _HEADROOM = 0.7
 """Share of the free memory that a plan may use; the rest is fragmentation, and what the estimate does not know."""
 
@@ -97,10 +100,12 @@ def estimate(
 def bin_budget(estimate: Estimate, device: torch.device) -> int:
     """Return the tokens of a bin: what fits, within what is fast. A longer group has a bin of its own all the same.
 
-    Beyond some size a bin only costs memory: on a CPU matrix products are at their peak by 4,096 rows, on a GPU by
-    32,768. Below 512 it costs time and saves hardly more than a single long group takes.
+    Beyond some size a bin only costs memory. On a GPU that is 32,768 tokens. On a CPU matrix products are at their peak
+    by 1,024, and a small model, whose step is many short operations, gains up to 4,096: between the two, a bin's
+    activations take a quarter of a GiB. Below 512 it costs time and saves hardly more than a single long group takes.
     """
-    most = 32768 if device.type == "cuda" else 4096
+    at_ease = max(_ENOUGH, min(4 * _ENOUGH, _EASE // max(1, estimate.per_token)))
+    most = 32768 if device.type == "cuda" else at_ease
     fits = int((estimate.free * _HEADROOM - estimate.ahead) / max(1, estimate.per_token))
     return max(_LEAST, min(most, fits))
 
