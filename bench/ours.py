@@ -15,7 +15,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Train by the public interface; return marks in time, losses and peak memory.
 
     The phases' borders are events: `open` (all is loaded, the reference pass begins), the evaluation at step 0 (the
-    reference is complete), the last `train` (the last update is made).
+    reference is complete), the first and the last `train` (an update is made).
     """
     import torch
 
@@ -35,6 +35,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
             marks["ready"] = now()
         elif event.kind == "train":
             marks["trained"] = now()
+            marks.setdefault("warm", marks["trained"])
             losses.append(event.data["row"]["loss"])
 
     train(spec["model"], spec["data"], {"name": "dpo", "beta": spec["beta"]}, **recipe(spec), on_event=listen)

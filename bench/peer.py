@@ -113,6 +113,9 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             marks["begin"] = now()
 
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            marks.setdefault("warm", now())
+
         def on_train_end(self, *_: Any, **__: Any) -> None:
             marks["trained"] = now()
 

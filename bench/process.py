@@ -79,7 +79,8 @@ def _saving(marks: Marks, ended: float) -> dict[str, float]:
 
 def _result(side: str, variant: str, found: dict[str, Any], spent: dict[str, Any], wall: float) -> dict[str, Any]:
     kept = {name: found[name] for name in ("losses", "peak_memory", "path")}
-    return {"side": side, "variant": variant, "phases": spent, "wall": wall, **kept}
+    later = _between(found["marks"]["warm"], found["marks"]["trained"])  # a live reference of the peer included
+    return {"side": side, "variant": variant, "phases": spent, "later": later, "wall": wall, **kept}
 
 
 def _run(command: list[str], spec: Spec) -> tuple[dict[str, Any], float, float]:

@@ -78,7 +78,11 @@ def measure(given: Workload, plan: Plan) -> dict[str, Any]:
         "shape": {**asdict(shape), "body": shape.body},
         "settings": SETTINGS,
         "workload": facts,
-        "work": {"reference": asdict(work.forward(shape, lengths)), "training": asdict(work.training(shape, lengths))},
+        "work": {
+            "reference": asdict(work.forward(shape, lengths)),
+            "training": asdict(work.training(shape, lengths)),
+            "later": asdict(work.training(shape, given.later)),
+        },
         "peaks": peaks,
         "trials": trials,
         "best": best,

@@ -75,6 +75,7 @@ def lines(case: Case) -> list[Line]:
     top = peak(case)
     shares = {
         "share of the matrix peak, training": lambda run: useful["training"] / wall("training")(run) / top,
+        "share of the matrix peak, after the first step": lambda run: useful["later"] / run["later"]["wall"] / top,
         "share of the matrix peak, reference": lambda run: useful["reference"] / wall("reference")(run) / top,
     }
     found = [_line(case, name, of, compared=True) for name, of in costs.items()]

@@ -59,6 +59,12 @@ class Workload:
         groups = json.loads(self.tokens.read_text(encoding="utf-8"))["groups"]
         return [Lengths(len(group["prompt"]), tuple(map(len, group["responses"]))) for group in groups]
 
+    @property
+    def later(self) -> list[Lengths]:
+        """The groups of all steps but the first."""
+        held, lengths = json.loads(self.tokens.read_text(encoding="utf-8")), self.lengths
+        return [lengths[index] for index in held["order"][held["groups_a_step"] :]]
+
     def facts(self) -> dict[str, Any]:
         """Return counts that the table and the page show."""
         held, lengths = json.loads(self.tokens.read_text(encoding="utf-8")), self.lengths

@@ -18,6 +18,7 @@ def run(side, number, *, reference, training, memory=1e9, losses=(0.6931, 0.6)):
         "variant": "live" if side == "trl" else "",
         "round": number,
         "phases": {name: {"wall": value, "cpu": 2 * value} for name, value in phases.items()},
+        "later": {"wall": training / 2, "cpu": training},
         "wall": sum(phases.values()),
         "peak_memory": memory,
         "losses": list(losses),
@@ -46,6 +47,7 @@ def results(other_losses=(0.6931, 0.6), bf16_peak=4e11):
         "work": {
             "reference": {"body": 100e9, "head": 20e9, "attention": 1e9},
             "training": {"body": 250e9, "head": 50e9, "attention": 3e9},
+            "later": {"body": 125e9, "head": 25e9, "attention": 2e9},
         },
         "peaks": [{"fp32": 2e11, "bf16": bf16_peak}, {"fp32": 1.9e11, "bf16": bf16_peak}],
         "trials": [
@@ -68,6 +70,12 @@ def results(other_losses=(0.6931, 0.6), bf16_peak=4e11):
 
 def named(case):
     return {line.name: line for line in lines(case)}
+
+
+def test_the_share_after_the_first_step_is_of_the_work_and_time_of_the_other_steps():
+    (case,) = results()["cases"]
+    # 150 GFLOP in 1.5, 0.5 and 2 s at a peak of 200 GFLOP/s
+    assert named(case)["share of the matrix peak, after the first step"].ours == Spread(0.375, 0.5, 1.5)
 
 
 def test_ratios_are_taken_within_each_round():
