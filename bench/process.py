@@ -36,7 +36,9 @@ def ours(spec: Spec) -> dict[str, Any]:
 
 def peer(spec: Spec, python: Path) -> dict[str, Any]:
     """Run the peer's side with a variant of its settings; return the same."""
-    found, started, ended = _run([str(python), str(HERE / "peer.py")], spec)
+    found, started, ended = _run(
+        [str(python), "-P", str(HERE / "peer.py")], spec
+    )  # -P: no module here hides one of theirs
     return _result("trl", spec["variant"], found, peer_phases(found, started, ended), ended - started)
 
 
