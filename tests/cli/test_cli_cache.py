@@ -8,6 +8,8 @@ import pytest
 
 from logratio.cli.app import main
 from logratio.files import read_shard, write_shard
+from logratio.logps.names import made_names, remembered_names
+from logratio.testing.worlds import random_groups
 
 DAY = 86_400
 
@@ -71,6 +73,28 @@ def test_looking_for_damage_does_not_count_as_use(cache, capsys):
     assert shard.is_file()
     called(capsys, "cache", "--prune", "--days", "10")
     assert not shard.exists()
+
+
+def test_notes_of_blocks_names_are_shown_and_pruned_like_the_rest(tmp_path, monkeypatch, capsys):
+    """Written by a naming of real groups; one is unused for long, one damaged."""
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path))
+
+    class Known(list):
+        def __init__(self, seed):
+            super().__init__(random_groups(6, seed=seed))
+            self.identity = str(seed)
+
+    notes = []
+    for seed in range(3):
+        made_names(Known(seed), 4)
+        (new,) = set((tmp_path / "names").iterdir()) - set(notes)
+        notes.append(new)
+    rows = {line.split()[0]: line.split() for line in called(capsys, "cache").splitlines()[1:]}
+    assert rows["names"][1] == "3"
+    age(notes[0], 60 * DAY)
+    notes[1].write_bytes(notes[1].read_bytes()[:-64])
+    assert "1 unused for 30 days, 1 damaged, 0 left over" in called(capsys, "cache", "--prune")
+    assert [remembered_names(Known(seed), 4) is not None for seed in range(3)] == [False, False, True]
 
 
 def test_an_empty_cache_is_no_error(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import small_run
 
 from logratio.errors import ReferenceChoiceError
 from logratio.files import read_shard, write_shard
-from logratio.logps import checked, reference
+from logratio.logps import checked, names, reference
 
 TEMPLATE = "{% for m in messages %}{{ ' the' if m.role == 'user' else ' a' }}{{ m.content }}{{ eos_token }}{% endfor %}"
 GENERATION = "{% if add_generation_prompt %} a{% endif %}"
@@ -101,6 +101,26 @@ def test_held_out_groups_are_scored_by_the_reference_once_for_all_runs(tmp_path,
     changes = {"objective": {"name": "ipo", "tau": 0.4}, "train.lr": 2e-3, "train.seed": 3}
     small_run.run(**{**arguments, **changes}, output=str(tmp_path / "second"))
     assert scored == {"filled": 60 + 15, "checked": 2 * (3 + 3)}
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_a_second_run_names_no_block_anew(tmp_path, monkeypatch, objective):
+    """Nor does one with another rate; one that cuts rows elsewhere does, and so does one with borrowed responses."""
+    named = []
+    plain = names.block_name
+    monkeypatch.setattr(names, "block_name", lambda groups: named.append(len(groups)) or plain(groups))
+    arguments = {**small_run.world(tmp_path), "cache": tmp_path / "cache", "block": 8, "objective": objective}
+    until_first_step(arguments, tmp_path / "first")
+    assert sum(named) == (60 if objective == "dpo" else 120)
+    del named[:]
+    for change in ({}, {"train.lr": 1e-5, "train.seed": 5}):
+        assert until_first_step({**arguments, **change}, tmp_path / f"again{len(change)}") == []
+    assert named == []
+    until_first_step({**arguments, "tokens.max_length": 50}, tmp_path / "shorter")
+    assert named
+    del named[:]
+    until_first_step({**arguments, "objective": "kto" if objective == "dpo" else "dpo"}, tmp_path / "other")
+    assert named
 
 
 def test_a_changed_weight_never_reuses_them(world, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
@@ -19,6 +20,8 @@ from .store import TokenStore
 from .summary import PrepareReport
 
 Indices = NDArray[np.int64]
+
+_FORMAT = 1  # counts changes to how rows become groups: `merge` and `fit`
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Members:
     def __getitem__(self, group: int) -> Indices:
         return self.rows[self.begin[group] : self.end[group]]
 
+    @property
+    def content(self) -> str:
+        """Hash of which rows each group has; the same however the arrays came about."""
+        sizes = self.end - self.begin
+        first = np.cumsum(sizes) - sizes
+        rows = self.rows[np.repeat(self.begin - first, sizes) + np.arange(sizes.sum())]
+        return content_hash(rows, sizes)
+
     def select(self, groups: Sequence[int] | NDArray[Any]) -> Members:
         """Return the members of these groups, in this order."""
         chosen = np.asarray(groups, dtype=np.int64)
@@ -75,6 +86,11 @@ class Groups(Sequence[Group]):
             bos: Whether prompts begin with a BOS, which cutting keeps.
         """
         self._store, self._chosen, self._rule, self._bos = store, chosen, rule, bos
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that decides what the groups are, found without reading a row: their rows' content, and rules."""
+        return content_hash(_FORMAT, self._store.content, self._chosen.content, self._rule.model_dump(), self._bos)
 
     def __len__(self) -> int:
         return len(self._chosen)

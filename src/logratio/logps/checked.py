@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -71,7 +72,7 @@ def checked_values(
         if not any_rank(not off <= allowed):
             return values
         warn(f"cached reference log-probs are {found}; they are computed again.")
-        cache.clear()
+        cache.clear(groups)
     raise ModelError(
         f"reference log-probs just computed are {found} when three rows are scored once more, so this model's "
         "forward pass cannot be repeated and its log-ratios would be noise; try train.path: plain or another model."
@@ -83,4 +84,6 @@ def _off(policy: Policy, groups: Sequence[Group], values: Sequence[Floats], bin_
     few = sorted({0, len(groups) // 2, len(groups) - 1})
     fresh = score(policy, [groups[i] for i in few], bin_tokens=bin_tokens)
     known = [values[i] for i in few]
+    if list(map(len, known)) != list(map(len, fresh)):
+        return math.nan
     return float(np.abs(np.concatenate(known) - np.concatenate(fresh)).max(initial=0.0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ from ..batch.packed import pack
 from ..batch.plan import plan
 from ..errors import LogratioError, NonFiniteError
 from ..files import cache_root, content_hash, read_shard, write_shard
+from .names import block, block_name, forget_names, made_names, remembered_names
 
 BLOCK = 1024
 """Groups a block, in data order. A block is on disk whole or not at all, so log-probs never depend on interruptions."""
 
 PLAIN = Needs()
+
+_OPEN = 256  # blocks mapped at once: each holds a file descriptor, beside those of the tokens
+
+_ARRAYS = ("logp", "ends")
 
 NUMERICS = 1
 """Raised whenever a change of code changes log-probs, so that older entries are not mistaken for new ones."""
@@ -67,18 +73,21 @@ def require_finite(groups: Sequence[Group], values: Sequence[Floats], what: str)
         )
 
 
-@dataclass(frozen=True)
 class ReferenceValues(Sequence[Floats]):
-    """Log-probs of a data set, group by group, read from memory-mapped blocks."""
+    """Log-probs of a data set, group by group, read from memory-mapped blocks that are opened when needed."""
 
-    blocks: Sequence[tuple[Floats, NDArray[np.int64]]]
-    length: int
+    def __init__(self, paths: Sequence[Path], length: int) -> None:
+        """Bind `length` groups to their blocks' files, whose checksums are known to hold."""
+        self._length = length
+        self._block = lru_cache(_OPEN)(lambda number: _read(paths[number], unchecked=_ARRAYS))
 
     def __len__(self) -> int:
-        return self.length
+        return self._length
 
     def __getitem__(self, index: Any) -> Any:
-        logp, ends = self.blocks[index // BLOCK]
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        logp, ends = self._block(index // BLOCK)
         at = index % BLOCK
         return np.array(logp[ends[at - 1] if at else 0 : ends[at]])
 
@@ -103,12 +112,29 @@ class ReferenceCache:
 
     def block_path(self, groups: Sequence[Group]) -> Path:
         """Return the file of a block: named by the content of its tokens and masks."""
-        parts = [part for group in groups for part in (group.prompt, *group.responses, *group.loss)]
-        return self.folder / f"{content_hash(*parts)}.shard"
+        return self._path(block_name(groups))
 
-    def clear(self) -> None:
-        """Remove every block of this reference."""
+    def clear(self, groups: Sequence[Group]) -> None:
+        """Remove every block of this reference, and what is remembered of how the blocks of `groups` are named."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        forget_names(groups, BLOCK)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.shard"
+
+    def _look(self, groups: Sequence[Group]) -> tuple[list[Path], list[bool]]:
+        """Return the file of every block, and whether it is absent or damaged.
+
+        Remembered names serve only where nothing is to be computed, so that no block is written under a name that is
+        not its tokens'.
+        """
+        known = remembered_names(groups, BLOCK)
+        if known is not None:
+            paths = [self._path(name) for name in known]
+            if all(read_shard(path) is not None for path in paths):
+                return paths, [False] * len(paths)
+        paths = [self._path(name) for name in made_names(groups, BLOCK)]
+        return paths, [read_shard(path) is None for path in paths]
 
     def fill(
         self,
@@ -123,6 +149,7 @@ class ReferenceCache:
     ) -> ReferenceValues:
         """Return log-probs of all groups, computing the blocks that are not on disk.
 
+        Groups that have an `identity`, as those of a prepared data set, are not read where all their blocks are there.
         Ranks take missing blocks in turn and keep in step, so that sharded weights can be gathered by all of them.
 
         Args:
@@ -138,8 +165,7 @@ class ReferenceCache:
             NonFiniteError: The model yields log-probs that are NaN or infinite; its block is not kept.
         """
         rank, world = ranks
-        paths = [self.block_path(_block(groups, at)) for at in range(0, len(groups), BLOCK)]
-        absent = [read_shard(path) is None for path in paths]
+        paths, absent = self._look(groups)
         for path in (path for path, gone in zip(paths, absent, strict=True) if gone and path.exists()):
             warn(f"{path} is damaged (its checksum fails); its log-probs are computed again.")
         # Another run may write a block between two ranks' looks: what is missing is agreed on, or they would part.
@@ -147,8 +173,8 @@ class ReferenceCache:
         on_block(len(paths) - len(missing), len(paths))
         for turn in range(0, len(missing), world):
             together = missing[turn : turn + world]
-            blocks = [_block(groups, i * BLOCK) for i in together]
-            most = max(len(plan([group.tokens for group in block], world=1, budget=bin_tokens)[0]) for block in blocks)
+            blocks = [block(groups, i, BLOCK) for i in together]
+            most = max(len(plan([group.tokens for group in own], world=1, budget=bin_tokens)[0]) for own in blocks)
             mine = blocks[rank] if rank < len(blocks) else []
             values = score(policy, mine, bin_tokens=bin_tokens, least_bins=most)
             require_finite(mine, values, "reference pass: reference log-prob")
@@ -157,15 +183,13 @@ class ReferenceCache:
                 write_shard(paths[together[rank]], {"logp": np.concatenate(values), "ends": ends})
             any_rank(False)
             on_block(len(paths) - len(missing) + min(turn + world, len(missing)), len(paths))
-        return ReferenceValues([_read(path) for path in paths], len(groups))
+        for i in missing:  # another rank's too
+            _read(paths[i])
+        return ReferenceValues(paths, len(groups))
 
 
-def _block(groups: Sequence[Group], at: int) -> list[Group]:
-    return [groups[i] for i in range(at, min(at + BLOCK, len(groups)))]
-
-
-def _read(path: Path) -> tuple[Floats, NDArray[np.int64]]:
-    shard = read_shard(path)
+def _read(path: Path, unchecked: Collection[str] = ()) -> tuple[Floats, NDArray[np.int64]]:
+    shard = read_shard(path, unchecked=unchecked)
     if shard is None:
         raise LogratioError(f"{path} was damaged or removed while in use; run the same command again to recompute it.")
     return shard[0]["logp"], shard[0]["ends"]

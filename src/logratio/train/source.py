@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from ..batch.group import Floats, Group
 from ..errors import DataError
+from ..files import content_hash
 from ..maths.counter import permutation, stream
+
+_BORROWED = 1  # counts changes to how a response is borrowed
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,12 @@ class Mismatched(Sequence[Group]):
     groups: Sequence[Group]
     partners: NDArray[np.int64]
     most: int
+
+    @cached_property
+    def identity(self) -> str | None:
+        """Hash of all that decides what the groups are; None where the data set has none."""
+        own = getattr(self.groups, "identity", None)
+        return None if own is None else content_hash("mismatched", _BORROWED, own, self.partners, self.most)
 
     def __len__(self) -> int:
         return len(self.groups)
