@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import small_run
 
+from logratio.data.store import TokenStore
 from logratio.errors import ReferenceChoiceError
 from logratio.files import read_shard, write_shard
 from logratio.logps import checked, names, reference
@@ -121,6 +122,23 @@ def test_a_second_run_names_no_block_anew(tmp_path, monkeypatch, objective):
     del named[:]
     until_first_step({**arguments, "objective": "kto" if objective == "dpo" else "dpo"}, tmp_path / "other")
     assert named
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_a_second_run_reads_no_more_rows_of_a_large_data_set_than_of_a_small_one(tmp_path, monkeypatch, objective):
+    read = []
+    plain = TokenStore.__getitem__
+    monkeypatch.setattr(TokenStore, "__getitem__", lambda self, row: read.append(row) or plain(self, row))
+    counts = []
+    for n in (40, 160):
+        (tmp_path / str(n)).mkdir()
+        arguments = {**small_run.world(tmp_path / str(n), n=n), "cache": tmp_path / "cache", "block": 8}
+        arguments |= {"objective": objective, "eval.holdout": 0.0}
+        until_first_step(arguments, tmp_path / f"first{n}")
+        del read[:]
+        until_first_step(arguments, tmp_path / f"second{n}")
+        counts.append(len(read))
+    assert counts[0] == counts[1] < 40
 
 
 def test_a_changed_weight_never_reuses_them(world, tmp_path):

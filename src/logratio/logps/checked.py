@@ -72,7 +72,7 @@ def checked_values(
         if not any_rank(not off <= allowed):
             return values
         warn(f"cached reference log-probs are {found}; they are computed again.")
-        cache.clear(groups)
+        cache.clear()
     raise ModelError(
         f"reference log-probs just computed are {found} when three rows are scored once more, so this model's "
         "forward pass cannot be repeated and its log-ratios would be noise; try train.path: plain or another model."

@@ -53,13 +53,6 @@ def made_names(groups: Sequence[Group], size: int) -> list[str]:
     return names
 
 
-def forget_names(groups: Sequence[Group], size: int) -> None:
-    """Remove the note of these groups' names, where there is one."""
-    note = _note(groups, size)
-    if note is not None:
-        note.unlink(missing_ok=True)
-
-
 def _note(groups: Sequence[Group], size: int) -> Path | None:
     identity = getattr(groups, "identity", None)
     if not isinstance(identity, str):

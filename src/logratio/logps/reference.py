@@ -20,7 +20,7 @@ from ..batch.packed import pack
 from ..batch.plan import plan
 from ..errors import LogratioError, NonFiniteError
 from ..files import cache_root, content_hash, read_shard, write_shard
-from .names import block, block_name, forget_names, made_names, remembered_names
+from .names import block, block_name, made_names, remembered_names
 
 BLOCK = 1024
 """Groups a block, in data order. A block is on disk whole or not at all, so log-probs never depend on interruptions."""
@@ -114,10 +114,9 @@ class ReferenceCache:
         """Return the file of a block: named by the content of its tokens and masks."""
         return self._path(block_name(groups))
 
-    def clear(self, groups: Sequence[Group]) -> None:
-        """Remove every block of this reference, and what is remembered of how the blocks of `groups` are named."""
+    def clear(self) -> None:
+        """Remove every block of this reference; `fill` then names them anew, from tokens."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        forget_names(groups, BLOCK)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.shard"
