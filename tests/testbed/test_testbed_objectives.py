@@ -59,12 +59,17 @@ def total(row):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", CORE)
-def test_a_core_objective_raises_the_true_reward(name, seed, worlds, tmp_path):
-    built, before = worlds(seed)
-    done = trial(built, before, rows_for(built, name), output=tmp_path / "run", goal=aim(name))
-    assert done.measures["change"].low > 0, done.measures["change"]
+def test_a_core_objective_raises_the_true_reward(name, worlds, tmp_path):
+    """Over three worlds together the 95 % interval of the change is above 0."""
+    changes = []
+    for seed in range(3):
+        built, before = worlds(seed)
+        done = trial(built, before, rows_for(built, name), output=tmp_path / str(seed), goal=aim(name))
+        changes.append(done.measures["change"])
+    mean = sum(change.mean for change in changes) / 3
+    error = sum(change.se**2 for change in changes) ** 0.5 / 3
+    assert mean - 1.96 * error > 0, changes
 
 
 EXCUSED = ("apo_down", "discopop", "dpop")
