@@ -62,19 +62,7 @@ def build(shape: Shape) -> Any:
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        intermediate_size=shape.inner,
-        vocab_size=shape.vocabulary,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=shape.tied,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
+    config = shape.config(bos_token_id=None, eos_token_id=None, pad_token_id=0)
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 POSITIONS = 4096
 """Longest sequence of every shape, tokens."""
@@ -36,6 +37,22 @@ class Shape:
         narrow = self.hidden * self.kv_heads // self.heads
         attention = 2 * self.hidden * self.hidden + 2 * self.hidden * narrow
         return self.layers * (attention + 3 * self.hidden * self.inner)
+
+    def config(self, **tokens: Any) -> Any:
+        """Return transformers' configuration of this shape; special tokens are passed on."""
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            intermediate_size=self.inner,
+            vocab_size=self.vocabulary,
+            max_position_embeddings=POSITIONS,
+            tie_word_embeddings=self.tied,
+            **tokens,
+        )
 
 
 SHAPES = {

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .shapes import POSITIONS, SHAPES
+from .shapes import SHAPES
 
 WORDS = 2000
 PAIRS = 64
@@ -50,16 +50,7 @@ def prepare(folder: Path, size: str) -> None:
 
     shape = SHAPES[size]
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        intermediate_size=shape.inner,
-        vocab_size=shape.vocabulary,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=shape.tied,
-    )
+    config = shape.config()
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "model")
     words = {f"w{i}": i for i in range(min(WORDS, shape.vocabulary - 2))}
     words |= {"</s>": len(words), "<unk>": len(words) + 1}

@@ -110,7 +110,7 @@ def _write_model(folder: Path, shape: Shape) -> None:
     """Save random weights, and a byte-level BPE tokenizer trained on HH up to the vocabulary's size."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -122,18 +122,8 @@ def _write_model(folder: Path, shape: Shape) -> None:
         show_progress=False,
     )
     backend.train_from_iterator((text for split in ("train", "test") for text in _both(split)), trainer)
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=shape.tied,
-        pad_token_id=SPECIAL.index(PAD),
-        bos_token_id=SPECIAL.index(BOS),
-        eos_token_id=SPECIAL.index(EOS),
+    config = shape.config(
+        pad_token_id=SPECIAL.index(PAD), bos_token_id=SPECIAL.index(BOS), eos_token_id=SPECIAL.index(EOS)
     )
     torch.manual_seed(SEED)
     with atomic_folder(folder) as partial:

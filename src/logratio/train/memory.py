@@ -114,7 +114,7 @@ def use_huge_pages() -> None:
     """Have torch ask the system for huge pages for CPU tensors of 2 MiB and more; a choice already made stays.
 
     Every step allocates activations and gradients anew, and a first touch of each 4 KiB page is a call into the kernel:
-    a tenth of a step's time. It counts until the process's first large tensor, and where the system has no huge pages
+    3 to 9 % of a step's time. It counts until the process's first large tensor, and where the system has no huge pages
     it changes nothing.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
