@@ -74,7 +74,7 @@ def _against_size(named: list[tuple[str, Case]]) -> list[Block]:
     points.sort(key=lambda point: point[0])
     sizes, ratios = [size for size, _ in points], [found for _, found in points]
     series = [
-        Series(label, sizes, [getattr(found, name) for found in ratios], look=look)
+        Series(label, sizes, [getattr(found, name) for found in ratios], points=True, look=look)
         for look, (label, name) in enumerate((("median", "median"), ("least", "low"), ("most", "high")))
     ]
     return [Plot("TRL/ours, reference + training", "", series, x_label="million weights in the body", level=1.0)]
@@ -103,7 +103,7 @@ def _over_rounds(case: Case, title: str, unit: str, of: Any) -> Plot:
     for look, (name, label) in enumerate((("ours", "ours"), ("trl", "TRL"))):
         if runs := side(case, name):
             found = [of(run) for run in runs]
-            series.append(Series(label, [run["round"] + 1.0 for run in runs], found, look=look))
+            series.append(Series(label, [run["round"] + 1.0 for run in runs], found, points=True, look=look))
     return Plot(title, unit, series, x_label="repeat")
 
 

@@ -9,6 +9,7 @@ from bench import page, table
 from bench.rounds import agreement
 from bench.summary import Spread, lines, of_precisions
 from bench.vs_trl import main
+from logratio.report.curves import reading
 
 
 def run(side, number, *, reference, training, memory=1e9, losses=(0.6931, 0.6)):
@@ -164,6 +165,14 @@ def test_bf16_beside_fp32_is_compared_with_it(tmp_path):
     assert "bf16 takes 1/2.00 of the time of fp32" in said and "2.00 times that of fp32" in said
     assert "0.6100 against 0.6000" in said and said in table.text(both)
     assert of_precisions(both["cases"][:1]) == []
+
+
+def test_a_single_repeat_is_still_seen_in_a_plot():
+    """A line through one point has no length."""
+    (section, *_) = page.page(results()).sections
+    rounds = [block for block in section.blocks if block.kind == "plot" and block.x_label == "repeat"]
+    assert rounds and all(series.points for plot in rounds for series in plot.series)
+    assert "held-out" not in reading(rounds)
 
 
 def test_the_page_plots_the_ratio_over_the_size_of_the_model():
