@@ -54,12 +54,16 @@ class Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two responses to one prompt, the first preferred unless `tie` says otherwise."""
+    """Two responses to one prompt, `chosen` preferred unless `tie` says otherwise.
+
+    `first` says which of them stood first before the judge, where the row records it.
+    """
 
     prompt: Text
     chosen: Text
     rejected: Text
     tie: Tie | None = None
+    first: Literal["chosen", "rejected"] | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
     carried: Carried = field(default_factory=Carried)
     origin: Origin

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from typing import Any
 
 from ..config import DataPart, RowsConfig
 from ..errors import DataError
-from ..records import Pair, Record
+from ..records import Origin, Pair, Record
 from .containers import BadRow, Item
 from .formats import FIELDS, sniff
 from .formats.base import Format
@@ -18,12 +18,19 @@ from .read import rows, rows_of
 from .schema import Row
 from .tally import RowReport, Tally, counted
 
-_SAMPLE = 64
+SAMPLE = 64
 """Rows of a file from which its format is found."""
+
+Dropped = Callable[[Origin, str], None]
+"""Told of each row that yields no record, and why."""
 
 
 def read_records(
-    data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig, *, ties: bool = False
+    data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]],
+    config: RowsConfig,
+    *,
+    ties: bool = False,
+    dropped: Dropped | None = None,
 ) -> RecordStream:
     """Return the records of a recipe's data, or of an iterable of dicts such as a `datasets.Dataset`.
 
@@ -31,12 +38,13 @@ def read_records(
         data: What to read.
         config: How rows become records.
         ties: Whether pairs that people called a tie are records too.
+        dropped: Told of each row that yields no record.
 
     Raises:
         ConfigError: `rows.map` names a field that no format reads.
     """
     check_map(config.map, FIELDS)
-    return RecordStream(data, config, ties=ties)
+    return RecordStream(data, config, ties=ties, dropped=dropped)
 
 
 class RecordStream:
@@ -50,11 +58,17 @@ class RecordStream:
     """
 
     def __init__(
-        self, data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]], config: RowsConfig, *, ties: bool = False
+        self,
+        data: tuple[DataPart, ...] | Iterable[Mapping[str, Any]],
+        config: RowsConfig,
+        *,
+        ties: bool = False,
+        dropped: Dropped | None = None,
     ) -> None:
         self._data = data
         self._config = config
         self._ties = ties
+        self._dropped = dropped
         self.report = RowReport()
 
     def __iter__(self) -> Iterator[Record]:
@@ -86,7 +100,7 @@ class RecordStream:
             self.report.read += 1
             if row := self._row(item):
                 sample.append(row)
-            if len(sample) == _SAMPLE:
+            if len(sample) == SAMPLE:
                 break
         if not sample:
             return
@@ -101,7 +115,7 @@ class RecordStream:
 
     def _row(self, item: Item) -> Row | None:
         if isinstance(item, BadRow):
-            self.report.unreadable.add(item.origin, item.reason)
+            self._count(self.report.unreadable, item.origin, item.reason)
             return None
         values, origin = item
         return Row(mapped(values, self._config.map), origin)
@@ -112,17 +126,23 @@ class RecordStream:
             row.refuse_media()
             record = entry.build(row)
         except Unreadable as problem:
-            self.report.unreadable.add(row.origin, str(problem))
+            self._count(self.report.unreadable, row.origin, str(problem))
         except Unusable as problem:
-            _count(self.report.unusable, str(problem), row)
+            self._count(_tally(self.report.unusable, str(problem)), row.origin, str(problem))
         except NoPreference as problem:
-            _count(self.report.without_preference, str(problem), row)
+            self._count(_tally(self.report.without_preference, str(problem)), row.origin, str(problem))
         else:
             if isinstance(record, Pair) and record.tie and not self._ties:
-                _count(self.report.without_preference, TIE if record.tie == "tie" else BOTH_BAD, row)
+                reason = TIE if record.tie == "tie" else BOTH_BAD
+                self._count(_tally(self.report.without_preference, reason), row.origin, reason)
             else:
                 self.report.kept += 1
                 yield record
+
+    def _count(self, tally: Tally, origin: Origin, reason: str) -> None:
+        tally.add(origin, reason)
+        if self._dropped:
+            self._dropped(origin, reason)
 
     def _judge(self) -> None:
         """Raise where the rows as a whole cannot be trained on."""
@@ -145,8 +165,8 @@ def _file(item: Item) -> str:
     return (item.origin if isinstance(item, BadRow) else item[1]).file
 
 
-def _count(reasons: dict[str, Tally], reason: str, row: Row) -> None:
-    reasons.setdefault(reason, Tally()).add(row.origin, reason)
+def _tally(reasons: dict[str, Tally], reason: str) -> Tally:
+    return reasons.setdefault(reason, Tally())
 
 
 def _unreadable(report: RowReport) -> str:

@@ -124,6 +124,7 @@ def _judged(
         chosen=ordered[0],
         rejected=ordered[1],
         tie=tie,
+        first="chosen" if winner == 0 else "rejected",
         tools=row.tools(),
         carried=row.carried(margin),
         origin=row.origin,
