@@ -1,0 +1,78 @@
+"""What becomes of each held-out pair: its margin at every evaluation, and once its texts and lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..batch.group import Group
+from ..batch.logps import Logps
+from ..evaluate.measure import Scored
+from ..files import atomic_path
+from .gradient import Learner
+from .rundir import RunDirectory
+
+PAIRS = 1000
+"""Pairs that are kept, the first ones in the order of the held-out data; ties are passed over."""
+
+VALUES = ("margin", "logratio_chosen", "logratio_rejected", "score_chosen", "score_rejected")
+"""What is kept of each, as far as the objective measures it."""
+
+
+@dataclass(frozen=True)
+class PairLog:
+    """Writes `margins.jsonl`, a line an evaluation, and `pairs.jsonl`, a line a pair in the same order.
+
+    `margins.jsonl`: {"step", NAME: [P numbers], …} by the names in `VALUES`, nats.
+    `pairs.jsonl`: {"row", "length_chosen", "length_rejected", "prompt", "chosen", "rejected", "ids"}: lengths are scored
+    tokens, prompts are decoded as those in `samples.jsonl` are, and ids are the tokens of all three.
+
+    Attributes:
+        directory: The run's; only rank 0 writes.
+        tokenizer: Turns ids into text.
+    """
+
+    directory: RunDirectory
+    tokenizer: Any
+
+    def keep(self, done: int, groups: Sequence[Group], logps: Logps, learner: Learner) -> None:
+        """Write what the objective measures of each pair after `done` steps; nothing where pairs have no margin."""
+        if not self.directory.writes or not any(len(group.edges) for group in groups):
+            return
+        scored = Scored.whole(groups, logps, learner.state)
+        metrics = learner.objective.metrics(scored.logps, scored.batch, learner.settings)
+        margin = metrics.get("margin")
+        if margin is None or margin.unit != "edge":
+            return
+        every = np.ones(len(margin.value), np.bool_)
+        decided = every if margin.weight is None else margin.weight.numpy() > 0
+        kept = np.flatnonzero(decided)[:PAIRS]
+        values = {name: metrics[name].value.detach().double().numpy()[kept] for name in VALUES if name in metrics}
+        row = {name: [float(f"{value:.6g}") for value in own] for name, own in values.items()}
+        self.directory.append("margins.jsonl", {"step": done, **row})
+        file = self.directory.path / "pairs.jsonl"
+        if done == 0 or not file.is_file():
+            edges = [(group, int(won), int(lost)) for group in groups for won, lost in group.edges]
+            length_S = scored.batch.length_S
+            lengths = zip(
+                length_S[scored.batch.winner_E].tolist(), length_S[scored.batch.loser_E].tolist(), strict=True
+            )
+            both = list(zip(edges, lengths, strict=True))
+            with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8") as lines:
+                for at in kept.tolist():
+                    (group, won, lost), (chosen, rejected) = both[at]
+                    own = {"row": group.row, "length_chosen": int(chosen), "length_rejected": int(rejected)}
+                    lines.write(json.dumps({**own, **self._texts(group, won, lost)}, ensure_ascii=False) + "\n")
+
+    def _texts(self, group: Group, won: int, lost: int) -> dict[str, Any]:
+        ids = {
+            "prompt": group.prompt.tolist(),
+            "chosen": group.responses[won].tolist(),
+            "rejected": group.responses[lost].tolist(),
+        }
+        texts = {name: self.tokenizer.decode(own, skip_special_tokens=name != "prompt") for name, own in ids.items()}
+        return {**texts, "ids": ids}
