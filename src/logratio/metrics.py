@@ -103,11 +103,23 @@ _PAIRS = {
     ),
     "ece": Metric(
         "Calibration error",
-        "Σ_bins share of pairs · |mean σ(margin) − share won|, bins of equal mass",
+        "Σ_b n_b/n·|mean confidence − share right| over bins of equal mass, less its bias (arXiv:1909.10155); "
+        "confidence is max(p, 1 − p), p the implied win probability",
         "share",
-        ("end",),
+        ("held out",),
     ),
-    "brier": Metric("Brier score", "mean (σ(margin) − 1)² over pairs oriented by their label", "1", ("end",)),
+    "brier": Metric(
+        "Brier score",
+        "mean (p − y)² over pairs, p the implied win probability of the winner, y its label's (1, if plain); a coin: ¼",
+        "1",
+        ("held out",),
+    ),
+    "overconfidence": Metric(
+        "Overconfidence",
+        "mean of max(p, 1 − p) − whether the response that p favours is the preferred one; above 0: surer than right",
+        "1",
+        ("held out",),
+    ),
 }
 
 _OBJECTIVES = {
@@ -192,11 +204,24 @@ _STEP = {
         ("step",),
     ),
     "grad_norm": Metric("Gradient norm", "‖∇loss‖₂ over all trainable parameters before clipping", "1", ("step",)),
+    "gradient_signal": Metric(
+        "Gradient signal",
+        "estimate of ‖G‖² from a gradient of a quarter of the step's groups and the whole one; may be below 0",
+        "1",
+        ("step",),
+    ),
+    "gradient_noise": Metric(
+        "Gradient noise",
+        "estimate of tr Σ, the summed variances of one group's gradient, from the same two",
+        "1",
+        ("step",),
+    ),
     "gradient_noise_scale": Metric(
         "Gradient noise scale",
-        "tr Σ / ‖G‖² of the items' gradients (arXiv:1812.06162), unbiased parts",
-        "item",
-        ("step",),
+        "mean gradient noise / mean gradient signal over the probed steps, tr Σ / ‖G‖² (arXiv:1812.06162); interval by "
+        "Fieller",
+        "group",
+        ("end",),
     ),
     "lr": Metric("Learning rate", "learning rate of the step", "1", ("step",)),
     "rounded_away": Metric(
