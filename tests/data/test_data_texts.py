@@ -1,5 +1,7 @@
 """Each distinct text is tokenised once, in whatever rows, parts and roles it comes back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from small_tokenizers import byte_tokenizer, encoder, pair
@@ -31,6 +33,12 @@ def streamed(records, *, part, **settings):
     made._backend = counting = Counting(made._backend)
     parts = (Part(records[at : at + part], at) for at in range(0, len(records), part))
     return [row for each in made.stream(parts) for row in each.rows], counting
+
+
+@pytest.fixture
+def beside():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
 
 
 def rankings(prompts, responses):
@@ -73,10 +81,10 @@ def test_the_work_on_a_row_does_not_grow_with_the_data(monkeypatch):
     assert seen[300] == seen[3000] == (3.0, 1 / 50)
 
 
-def test_what_is_remembered_is_bounded_and_what_recurs_stays(monkeypatch):
+def test_what_is_remembered_is_bounded_and_what_recurs_stays(monkeypatch, beside):
     monkeypatch.setattr(texts, "_REMEMBERED", 40_000)
     counting = Counting(byte_tokenizer().backend_tokenizer)
-    known = Texts(counting)
+    known = Texts(counting, beside)
     for n in range(2000):
         found = known.encode({"the cat sat": False, f"and the dog {n}": False})
         assert found["the cat sat"].ids.tolist() == counting.encode("the cat sat").ids
@@ -84,14 +92,30 @@ def test_what_is_remembered_is_bounded_and_what_recurs_stays(monkeypatch):
     assert len(known._latest) + len(known._before) < 500
 
 
-def test_where_tokens_begin_is_found_only_where_it_is_asked_for():
+def test_where_tokens_begin_is_found_only_where_it_is_asked_for(beside):
     counting = Counting(byte_tokenizer().backend_tokenizer)
-    known = Texts(counting)
+    known = Texts(counting, beside)
     assert known.encode({"the cat": False})["the cat"].begins is None
     begins = known.encode({"the cat": True})["the cat"].begins
     assert begins.tolist() == [begin for begin, _ in counting.encode("the cat").offsets]
     assert known.encode({"the cat": False})["the cat"].begins is begins
     assert counting.texts == ["the cat"] * 2  # once more for the offsets, then never again
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_text_on_its_way_is_not_encoded_again_unless_more_is_asked_of_it(beside, order):
+    counting = Counting(byte_tokenizer().backend_tokenizer)
+    known = Texts(counting, beside)
+    first = known.begin({"the cat": False, "the dog": True})
+    second = known.begin({"the cat": True, "the dog": False, "yes": False})
+    third = known.begin({"the cat": True, "the dog": True, "yes": False})
+    found = dict((at, known.finish((first, second, third)[at])) for at in order)
+    assert sorted(counting.texts) == ["the cat", "the cat", "the dog", "yes"]
+    assert found[0]["the cat"].begins is None and found[1]["the cat"].begins is not None
+    assert found[2] == {"the cat": found[1]["the cat"], "the dog": found[0]["the dog"], "yes": found[1]["yes"]}
+    for text, tokens in found[2].items():
+        assert tokens.ids.tolist() == counting.encode(text).ids
+    assert known.encode({"the cat": True, "yes": False}) and len(counting.texts) == 4
 
 
 def test_an_error_while_rows_are_read_ends_the_stream_and_its_thread():

@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from small_models import made_run, model, nudged, save, word_tokenizer
-from transformers import AutoModelForCausalLM
+from small_models import made_run, model, nudged, pairs, save, word_tokenizer
+from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
+from logratio import evaluate
 from logratio.errors import RunError
 from logratio.evaluate.sample import side_by_side
 from logratio.rollout.generate import generate, stop_tokens
@@ -65,3 +66,16 @@ def test_a_run_shows_its_fixed_prompts(tmp_path, start, moved):
 def test_a_model_by_itself_has_no_fixed_prompts(start):
     with pytest.raises(RunError, match="no run"):
         side_by_side(start)
+
+
+@pytest.mark.parametrize("window", [3, None])
+def test_the_slower_way_of_sampling_is_told(window):
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokenizer = word_tokenizer()
+    config = MistralConfig(**sizes, vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=window)
+    own, told = MistralForCausalLM(config), []
+    side_by_side(own, PROMPTS, tokenizer=tokenizer, max_new_tokens=4, tell=told.append)
+    lines = evaluate(own, data=pairs(4), tokenizer=tokenizer, samples=2, max_new_tokens=4)["about"]["rows"]
+    said = [line for line in [*told, *lines] if "transformers' own cache" in line]
+    assert len(said) == (0 if window is None else 2)
+    assert all("sees 3 tokens back" in line for line in said)

@@ -32,6 +32,7 @@ def run(
     """Show the policy's samples beside the reference's."""
     from ..evaluate.sample import side_by_side
 
+    console = Console(highlight=False, markup=False)
     rows = side_by_side(
         run_or_model,
         prompt,
@@ -40,8 +41,8 @@ def run(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
+        tell=lambda text: console.print(f"{text}.", soft_wrap=True),
     )
-    console = Console(highlight=False, markup=False)
     for row in rows:
         console.print(Rule(style="dim"))
         console.print(Text(visible(row["prompt"]), style="bold"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,14 @@ from .problems import EMPTY, IDENTICAL, Unusable
 from .shape import Shape, as_chat, shape
 from .spans import Draft, Span, draft_chat
 from .template import ChatTemplate, Tokenizer, require_eos, wants_bos
-from .texts import Texts, Tokens
+from .texts import Batch, Texts, Tokens
 from .tokenrows import TokenRow, TokenTally
 
 PART = 512
-"""Records to one call of the tokenizer: enough to keep its threads busy, little enough to hold two of them."""
+"""Records to one call of the tokenizer: enough to keep its threads busy, little enough to hold some of them."""
+
+_CALLS = 2
+"""Calls of the tokenizer at once: while what one gave is taken over, which the interpreter does, another encodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,32 +126,32 @@ class Encoder:
         return rows
 
     def stream(self, parts: Iterable[Part]) -> Iterator[TokenisedPart]:
-        """Yield each part's rows in order, reading and drafting the next part while this one is tokenised.
+        """Yield each part's rows in order, reading and drafting the next parts while this one is tokenised.
 
         What cannot be learned from is dropped and counted in the part's tally.
 
         Raises:
             TemplateError: A chat cannot be rendered, or its prompt is no prefix of the whole; names file and row.
         """
-        texts = Texts(self._backend)
-        begun: tuple[Part, list[_Job], TokenTally, Future[_Texts]] | None = None
-        with ThreadPoolExecutor(1) as beside:  # the tokenizer's own threads leave the interpreter free
+        begun: deque[tuple[Part, list[_Job], TokenTally, Batch]] = deque()
+        with ThreadPoolExecutor(_CALLS) as beside:
+            texts = Texts(self._backend, beside)
             for part in parts:
                 tally = TokenTally()
                 jobs = [
                     job for at, record in enumerate(part.records) if (job := self._job(part.at + at, record, tally))
                 ]
-                following = (part, jobs, tally, beside.submit(_tokenised, texts, [job.draft for job in jobs]))
-                if begun:
-                    yield self._finished(*begun)
-                begun = following
-            if begun:
-                yield self._finished(*begun)
+                begun.append((part, jobs, tally, texts.begin(_joint(job.draft for job in jobs))))
+                if len(begun) > _CALLS:
+                    yield self._finished(texts, *begun.popleft())
+            while begun:
+                yield self._finished(texts, *begun.popleft())
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[Ints]:
         """Return the token ids [P] of prompts alone, exactly those that training puts before a response."""
         texts = [self._prompt_text(prompt) for prompt in prompts]
-        found = Texts(self._backend).encode(dict.fromkeys(texts, False))
+        with ThreadPoolExecutor(1) as beside:
+            found = Texts(self._backend, beside).encode(dict.fromkeys(texts, False))
         return [self._begun(found[text].ids) for text in texts]
 
     def _prompt_text(self, prompt: Prompt) -> str:
@@ -156,8 +160,9 @@ class Encoder:
             return prompt.prompt
         return self._required(prompt.origin).render(chat, tools=prompt.tools, generation=True)
 
-    def _finished(self, part: Part, jobs: list[_Job], tally: TokenTally, texts: Future[_Texts]) -> TokenisedPart:
-        found = texts.result()
+    def _finished(self, texts: Texts, part: Part, jobs: list[_Job], tally: TokenTally, begun: Batch) -> TokenisedPart:
+        joint = texts.finish(begun)
+        found = _Texts(joint, texts.encode(_apart((job.draft for job in jobs), joint)))
         rows = []
         for job in jobs:
             try:
@@ -291,13 +296,18 @@ class Encoder:
         return np.concatenate([np.array([self.bos], np.int32), prompt[first:]])
 
 
-def _tokenised(texts: Texts, drafts: Sequence[Draft]) -> _Texts:
+def _joint(drafts: Iterable[Draft]) -> dict[str, bool]:
+    """Return prompts and wholes, and of which the begin of each token is needed."""
     wanted: dict[str, bool] = {}
     for draft in drafts:
         wanted.setdefault(draft.prompt, False)
         for whole, turns in zip(draft.wholes, draft.turns, strict=True):
             wanted[whole] = wanted.get(whole, False) or turns is not None
-    joint = texts.encode(wanted)
+    return wanted
+
+
+def _apart(drafts: Iterable[Draft], joint: Mapping[str, Tokens]) -> dict[str, bool]:
+    """Return, likewise, the responses whose whole does not begin with the tokens of its prompt."""
     apart: dict[str, bool] = {}
     for draft in drafts:
         before = joint[draft.prompt].ids
@@ -305,7 +315,7 @@ def _tokenised(texts: Texts, drafts: Sequence[Draft]) -> _Texts:
             if not _begins(joint[whole].ids, before):
                 alone = whole[len(draft.prompt) :]
                 apart[alone] = apart.get(alone, False) or turns is not None
-    return _Texts(joint, texts.encode(apart))
+    return apart
 
 
 def _plain(texts: Sequence[str]) -> Draft:

@@ -142,7 +142,7 @@ class _PolicyPass:
 def _policy_pass(subject: Subject, wanted: Wanted, own: Loaded, policy: Policy, bin_tokens: int) -> _PolicyPass:
     judged, retained, lines = wanted.read(subject, own)
     choose_path(policy, pack(judged[:4]))
-    texts = Texts(judged, retained, *wanted.draw(own, judged))
+    texts = Texts(judged, retained, *wanted.draw(own, judged, lines.append))
     return _PolicyPass(texts, texts.score(policy, bin_tokens=bin_tokens), policy.reason, lines)
 
 

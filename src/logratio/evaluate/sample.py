@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..logps.policy import Policy
 from ..models.dropout import returns_dropout
 from ..models.load import Loaded
 from ..records import Text
-from ..rollout.generate import generate, stop_tokens
+from ..rollout.generate import generate, plainly, stop_tokens
 from .subject import Subject, compare, subject_of
 
 Texts = list[list[dict[str, Any]]]
@@ -34,6 +34,7 @@ def side_by_side(
     max_new_tokens: int = 128,
     temperature: float = 1.0,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Sample policy and reference on the same prompts.
 
@@ -48,6 +49,7 @@ def side_by_side(
         max_new_tokens: Length limit of a response.
         temperature: ≥ 0; 0 takes the likeliest token.
         seed: Of the samples.
+        tell: Told, in a sentence, where the policy cannot encode a prompt once for its samples.
 
     Returns:
         One row a prompt: {"prompt", "policy", "reference"}; each side a list of k {"text", "tokens", "ended"}, the
@@ -67,6 +69,9 @@ def side_by_side(
     def of_policy(own: Loaded, _: Policy) -> tuple[list[Ints], list[str], Texts]:
         ids = _fixed(subject, own.tokenizer) if prompts is None else _given(subject, own.tokenizer, prompts)
         shown = [own.tokenizer.decode(prompt.tolist(), skip_special_tokens=False) for prompt in ids]
+        why = plainly(own.model, ids, max_new_tokens)
+        if why is not None:
+            tell(why)
         return ids, shown, _texts(own, ids, settings)
 
     (_, shown, ours), theirs, _ = compare(

@@ -18,7 +18,7 @@ from ..logps.policy import Policy
 from ..logps.reference import score
 from ..maths.counter import permutation
 from ..models.load import Loaded
-from ..rollout.generate import Sample, context, generate, stop_tokens
+from ..rollout.generate import Sample, context, generate, plainly, stop_tokens
 from .kl import sample_groups
 from .subject import Subject
 
@@ -113,10 +113,15 @@ class Wanted:
         retained = _prepare(subject, tokenizer, self.retain, "demonstrations", whole)
         return list(judged.groups), list(retained.groups), judged.report.lines()
 
-    def draw(self, own: Loaded, groups: Sequence[Group]) -> tuple[list[Ints], list[list[Sample]]]:
-        """Sample a response to each of some prompts; return both."""
+    def draw(
+        self, own: Loaded, groups: Sequence[Group], tell: Callable[[str], None]
+    ) -> tuple[list[Ints], list[list[Sample]]]:
+        """Sample a response to each of some prompts; return both, and tell where the slower way is taken."""
         prompts = self._prompts(groups, context(own.model))
         stops = stop_tokens(own.model, own.tokenizer)
+        why = plainly(own.model, prompts, self.max_new_tokens)
+        if why is not None:
+            tell(why)
         drawn = generate(own.model, prompts, max_new_tokens=self.max_new_tokens, stop_ids=stops, seed=self.seed)
         return prompts, drawn
 
