@@ -20,6 +20,32 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
+_FRAME_POINT = """
+(title, x, y) => {
+  const headed = (plot) => plot.querySelector("h3").textContent.trim().startsWith(title);
+  const canvas = [...document.querySelectorAll(".plot")].find(headed).querySelector(".canvas");
+  canvas.scrollIntoView({ block: "center" });
+  const view = [...Bokeh.index.roots].find((root) => canvas.contains(root.el));
+  const box = view.frame.bbox, at = view.el.getBoundingClientRect();
+  return [at.left + box.left + x * box.width, at.top + box.top + y * box.height];
+}
+"""
+
+_TOOLTIPS = """
+(() => {
+  const texts = [];
+  const walk = (root) => {
+    for (const element of root.querySelectorAll("*")) {
+      if (element.classList.contains("bk-Tooltip")) texts.push((element.shadowRoot ?? element).textContent);
+      if (element.shadowRoot) walk(element.shadowRoot);
+    }
+  };
+  walk(document);
+  return texts.join(" | ");
+})()
+"""
+
+
 class Browser:
     """Chromium over `--remote-debugging-pipe`: JSON messages, each ended by a NUL."""
 
@@ -71,17 +97,22 @@ class Browser:
     def send(self, method: str, **params) -> dict:
         return self._send(method, self._session, **params)
 
-    def open(self, file: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+    def open(self, file: Path, *, width: int, height: int = 900, dark: bool = False, still: bool = False) -> None:
         """Load a file at a width in CSS pixels and wait until its curves are drawn."""
         self.events.clear()
         phone = width < 600
         screen = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self.send("Emulation.setDeviceMetricsOverride", **screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme, motion])
         self.send("Page.navigate", url=file.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until nothing that the page draws is changing any more."""
         self.evaluate("new Promise((done) => setTimeout(done, 1500))")
 
     def evaluate(self, expression: str):
@@ -92,6 +123,50 @@ class Browser:
     def screenshot(self, to: Path) -> None:
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
         to.write_bytes(base64.b64decode(shot["data"]))
+
+    def press(self, key: str) -> None:
+        """Press a key, such as Tab or Enter."""
+        codes = {"Tab": 9, "Enter": 13, "Backspace": 8, " ": 32}
+        text = {"text": "\r"} if key == "Enter" else {}
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **about, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def type(self, text: str) -> None:
+        """Type text into what has the focus, character by character."""
+        for character in text:
+            self.send("Input.dispatchKeyEvent", type="keyDown", key=character, text=character)
+            self.send("Input.dispatchKeyEvent", type="keyUp", key=character)
+
+    def tab_to(self, selector: str, *, most: int = 600) -> bool:
+        """Press Tab until what a selector names has the focus; whether it ever had."""
+        for _ in range(most):
+            self.press("Tab")
+            if self.evaluate(f"document.activeElement.matches(`{selector}`)"):
+                return True
+        return False
+
+    def walk(self, most: int) -> tuple[int, list[str]]:
+        """Press Tab through the page; how many elements had the focus, and those that did not show it."""
+        seen, unmarked = 0, []
+        for _ in range(most):
+            self.press("Tab")
+            name, outline, first = self.evaluate(
+                "(() => { const e = document.activeElement, first = !e.dataset.walked; e.dataset.walked = 1;"
+                " return [`${e.tagName}.${e.className}`, getComputedStyle(e).outlineStyle, first]; })()"
+            )
+            seen += first
+            if outline != "solid" and not name.startswith("BODY"):
+                unmarked.append(name)
+        return seen, unmarked
+
+    def hover(self, title: str, x: float, y: float) -> str:
+        """Point at a place of the plot under a heading, in shares of its frame from left and top."""
+        left, top = self.evaluate(f"({_FRAME_POINT})({json.dumps(title)}, {x}, {y})")
+        for shift in (1, 0):
+            self.send("Input.dispatchMouseEvent", type="mouseMoved", x=left + shift, y=top)
+        self.evaluate("new Promise((done) => setTimeout(done, 300))")
+        return self.evaluate(_TOOLTIPS)
 
     @property
     def requests(self) -> list[str]:

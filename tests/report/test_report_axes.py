@@ -4,7 +4,8 @@ import math
 
 from bokeh.models import FixedTicker
 
-from logratio.report.curves import behind, figures, look
+from logratio.report.curves import behind, figures
+from logratio.report.frame import look
 from logratio.report.kit import Plot, Series
 
 

@@ -7,46 +7,15 @@ import math
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import pytest
+from report_beside import write_beside
+from report_pages import HOSTILE, Page
 from report_runs import STEPS, eval_row, train_row, write_run
 
 from logratio.errors import RunError
-from logratio.report.page import CHARACTERS, PROMPTS, write_report
-
-HOSTILE = (
-    "<script>window.planted = 1</script><img src=x onerror='window.planted = 2'>\u202etxt.exe\u202c \ud800 </textarea>"
-)
-
-
-class Page(HTMLParser):
-    """Elements, attributes and texts of a page, scripts and style apart."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.attributes, self.texts, self.scripts, self._inside = [], [], [], [], None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attrs]
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        self._inside = None
-
-    def handle_data(self, data):
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
+from logratio.report.browser import CHARACTERS, PROMPTS
+from logratio.report.page import write_report
 
 
 def report(run):
@@ -88,10 +57,12 @@ def test_the_summary_answers_what_was_run_and_whether_accuracy_rose(page):
 
 def test_every_plot_has_its_numbers_in_a_table_and_its_words(page):
     plots = page.tags.count("figure")
-    assert plots == 12
+    assert plots == 14
     assert page.text.count("Numbers behind this plot") == plots
     spoken = [value for tag, name, value in page.attributes if name == "aria-label" and " by step. " in value]
-    assert len(spoken) == plots
+    assert len(spoken) == 12
+    planes = [value for _, name, value in page.attributes if name == "aria-label" and "against KL(π‖π_ref). " in value]
+    assert len(planes) == 2 and "11 points, KL, nats/response from 0 to 7.01" in planes[0]
     assert any(words.startswith("KL(π‖π_ref) by step. held out: from 0 to 7.01") for words in spoken)
     last = [text for text in page.texts if text.strip() == "0.356 [0.336, 0.376]"]
     assert last  # the last evaluation's loss, in the table of its plot and in the evaluation
@@ -225,3 +196,74 @@ def test_many_and_long_samples_are_cut_and_counted(run_dir):
 def test_reports_need_no_torch():
     code = "import sys, logratio.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SECTIONS = {
+    "Findings",
+    "Preflight",
+    "Data audit",
+    "Held-out pairs",
+    "Where the weights changed",
+    "Gain against distance",
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The page of a run about which everything was found."""
+    run = write_run(tmp_path_factory.mktemp("beside") / "dpo", train=[])
+    return Page(report(write_beside(run)))
+
+
+def contents(page):
+    return SECTIONS.intersection(page.texts)
+
+
+def test_each_section_is_there_with_its_data_and_absent_without(whole, run_dir):
+    assert contents(whole) == SECTIONS
+    assert not contents(Page(report(run_dir(**UNDRAWN))))
+
+
+def test_the_three_questions_are_answered_at_the_top(whole):
+    for said in (
+        "Did it get better? ✓ Yes",
+        "At what cost?",
+        "7.01 nats a response",
+        "Can I trust it? ✕ No, not as it stands",
+        "To look at first: contradictions.",
+        "Preflight: 1 warn, 2 pass. Audit of the data: 1 stop, 1 look, 1 fine. Diagnosis: 1 look, 1 note, 1 fine.",
+    ):
+        assert said in whole.text, said
+    assert ("p", "class", "headline warn") in whole.attributes  # the rise is shown, but not on sound data
+
+
+def test_every_plot_of_every_kind_has_a_table_and_words(whole):
+    plots = whole.tags.count("figure")
+    assert plots > 15 and whole.text.count("Numbers behind this plot") == plots
+    drawn = [value for tag, name, value in whole.attributes if name == "role" and value == "img"]
+    assert len(drawn) == plots
+
+
+def test_pairs_stand_in_the_browser_with_both_responses_and_their_margins(whole):
+    assert "Chosen 40 tokens, rejected 38." in whole.text
+    changes = [float(value) for _, name, value in whole.attributes if name == "data-change"]
+    assert len(changes) == 72 and min(changes) < 0 < max(changes)
+    assert "Of 120 in pairs.jsonl, those whose margin fell most and rose most, and some between." in whole.text
+
+
+def test_the_calibration_is_drawn_or_its_absence_explained(whole, run_dir):
+    assert "Calibration error (ECE) 0.04." in whole.text
+    evaluation = {"calibration": {"why_not": "ipo's margin is no log-odds."}}
+    assert "Calibration: ipo's margin is no log-odds." in Page(report(run_dir(evaluation=evaluation, **UNDRAWN))).text
+
+
+def test_what_stands_beside_the_logs_and_cannot_be_read_is_said(run_dir):
+    run = run_dir(**UNDRAWN)
+    (run / "findings.json").write_text("no JSON")
+    assert "Caution. findings.json is not readable as a list of findings and is left out." in Page(report(run)).text
+
+
+def test_a_page_can_go_elsewhere(run_dir, tmp_path):
+    run = run_dir(**UNDRAWN)
+    assert write_report(run, tmp_path / "elsewhere.html") == tmp_path / "elsewhere.html"
+    assert (tmp_path / "elsewhere.html").is_file() and not (run / "report.html").exists()

@@ -38,18 +38,15 @@ def test_a_rise_is_claimed_only_where_intervals_part_and_length_does_not_explain
     assert answer.tone == tone and said in answer.headline
 
 
-def test_the_support_names_baseline_and_kl_with_intervals():
-    support = verdict(run(share(0.65), share(0.5), share(0.54), Interval(7.0, 6.5, 7.5, 128))).support
+def test_the_support_names_the_baseline():
+    support = verdict(run(share(0.65), share(0.5), share(0.54))).support
     assert "Judging by length alone scores 54.0\u202f%, so length alone does not explain this." in support
-    assert "7.00 nats a response (95\u202f% interval 6.50 to 7.50, n\u00a0=\u00a0128)" in support
-    assert "(KL) was not measured" in verdict(run(share(0.65), share(0.5), share(0.54))).support
 
 
 def test_loss_stands_in_where_there_are_no_pairs_and_falling_is_good():
     before, after = Interval(2.5, 2.4, 2.6, 300), Interval(2.0, 1.9, 2.1, 300)
     assert verdict(run(after, before, name="nll_per_token")).tone == "good"
     assert verdict(run(before, after, name="nll_per_token")).tone == "bad"
-    assert "reference" not in verdict(run(after, before, name="nll_per_token")).support
 
 
 def test_without_any_measurement_nothing_is_claimed():

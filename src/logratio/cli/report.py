@@ -1,4 +1,4 @@
-"""`logratio report`: a run's page, written again from its files."""
+"""`logratio report`: a run's page, written again from its files, or several runs compared."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..report.page import write_report
 
+def run(
+    *directories: Annotated[Path, Parameter(name="RUN", help="A run directory; several are compared on one page.")],
+    out: Annotated[
+        Path | None,
+        Parameter(help="Where the page goes; default: report.html in the run, comparison.html here for several."),
+    ] = None,
+) -> None:
+    """Write a run's page again from its files, or one page that compares several runs, and print its path."""
+    from ..errors import RunError
+    from ..report.compare import write_comparison
+    from ..report.page import write_report
 
-def run(directory: Annotated[Path, Parameter(name="RUN", help="A run directory.")], /) -> None:
-    """Write report.html into a run directory and print its path."""
-    print(write_report(directory))
+    if not directories:
+        raise RunError("no run directory was given; give the folder that `logratio train` wrote, or several.")
+    if len(directories) == 1:
+        print(write_report(directories[0], out))
+    else:
+        print(write_comparison(directories, out or Path("comparison.html")))

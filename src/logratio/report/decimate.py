@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 Curve = tuple[list[float], list[float]]
 
 
@@ -22,30 +24,29 @@ def min_max(xs: Sequence[float], ys: Sequence[float], buckets: int) -> Curve:
     Returns:
         (xs, ys) in order, not finite values as NaN.
     """
-    ys = [y if math.isfinite(y) else math.nan for y in ys]
+    y = np.asarray(ys, np.float64)
+    y = np.where(np.isfinite(y), y, math.nan)
     if len(xs) <= 2 * buckets:
-        return list(xs), ys
-    width = (xs[-1] - xs[0]) / buckets or 1.0
-    members: dict[int, list[int]] = {}
-    for i, x in enumerate(xs):
-        members.setdefault(min(int((x - xs[0]) / width), buckets - 1), []).append(i)
-    kept = {0, len(xs) - 1}
-    for inside in members.values():
-        finite = [i for i in inside if not math.isnan(ys[i])]
-        kept.update([i for i in inside if math.isnan(ys[i])][:1])
-        if finite:
-            kept.update((min(finite, key=ys.__getitem__), max(finite, key=ys.__getitem__)))
-    order = sorted(kept)
-    return [xs[i] for i in order], [ys[i] for i in order]
+        return list(xs), y.tolist()
+    x = np.asarray(xs, np.float64)
+    width = (x[-1] - x[0]) / buckets or 1.0
+    bucket = np.minimum(((x - x[0]) / width).astype(np.int64), buckets - 1)
+    gap = np.flatnonzero(np.isnan(y))
+    finite = np.flatnonzero(~np.isnan(y))
+    rising = finite[np.lexsort((y[finite], bucket[finite]))]
+    _, least = np.unique(bucket[rising], return_index=True)
+    greatest = np.append(least[1:], len(rising))[: len(least)] - 1
+    _, first_gap = np.unique(bucket[gap], return_index=True)
+    kept = np.unique(np.concatenate([[0, len(x) - 1], rising[least], rising[greatest], gap[first_gap]]))
+    return [xs[i] for i in kept.tolist()], y[kept].tolist()
 
 
 def moving_mean(ys: Sequence[float], window: int) -> list[float]:
     """Return the mean of the finite ones among the last `window` values; NaN where they are fewer than half of it."""
-    means, total, count = [], 0.0, 0
-    finite = [(y, 1) if math.isfinite(y) else (0.0, 0) for y in ys]
-    for i, (value, one) in enumerate(finite):
-        total, count = total + value, count + one
-        if i >= window:
-            total, count = total - finite[i - window][0], count - finite[i - window][1]
-        means.append(total / count if 2 * count >= window else math.nan)
+    y = np.asarray(ys, np.float64)
+    finite = np.isfinite(y)
+    total, count = (np.cumsum(part) for part in (np.where(finite, y, 0.0), finite))
+    total[window:], count[window:] = total[window:] - total[:-window], count[window:] - count[:-window]
+    enough = 2 * count >= window
+    means: list[float] = np.where(enough, total / np.maximum(count, 1), math.nan).tolist()
     return means

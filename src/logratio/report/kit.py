@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .shapes import Bars as Bars
+from .shapes import Dots as Dots
+from .shapes import Figure as Figure
+from .shapes import Heat as Heat
+from .shapes import Plot as Plot
+from .shapes import Scatter as Scatter
+from .shapes import Series as Series
+
 Tone = Literal["good", "bad", "warn", "plain"]
 """Shown by a word and a sign as well as by colour."""
 
@@ -120,57 +128,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One curve of a plot.
-
-    Attributes:
-        label: Its name in the legend.
-        x: Positions, ascending.
-        y: Values; not finite ones leave a gap.
-        low: Lower ends of intervals, drawn as bars; empty for none.
-        high: Upper ends.
-        points: Draw markers rather than a line: measurements, not a log of every step.
-        smooth: Draw a long line bold as its moving mean and thin as it is, rather than as it is.
-        look: 0, 1, 2, …: the same number gives curve and points of one quantity the same colour and dash or marker.
-    """
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    points: bool = False
-    smooth: bool = True
-    look: int = 0
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Curves over a common axis, with their numbers in a table behind them.
-
-    Attributes:
-        title: What is plotted.
-        unit: Unit of the values, "" for none.
-        series: The curves.
-        note: How to read it, one sentence.
-        share: Values are shares in [0, 1], shown as percentages.
-        x_label: Name of the common axis.
-        level: A value to mark by a horizontal line, e.g. 0.5 for chance.
-        ticks: Positions on the common axis that have names, in place of numbers; empty where they are numbers.
-    """
-
-    title: str
-    unit: str
-    series: Sequence[Series]
-    note: str = ""
-    share: bool = False
-    x_label: str = "step"
-    level: float | None = None
-    ticks: Sequence[tuple[float, str]] = ()
-    kind: str = field(default="plot", init=False)
-
-
-@dataclass(frozen=True)
 class Sample:
     """One text: the step it was sampled at, and whether it ended by itself (None: not known)."""
 
@@ -181,15 +138,33 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A prompt and what was sampled for it, in order of steps."""
+    """A prompt with what was sampled for it, and what people judged.
+
+    Attributes:
+        prompt: The prompt.
+        samples: What was sampled, in order of steps.
+        chosen: The response that people chose; None where the prompt has no judged pair.
+        rejected: The other one.
+        margins: The pair's margin at the first and at the last evaluation, nats.
+        about: Where it stands in the data, and what to see in it.
+    """
 
     prompt: str
-    samples: Sequence[Sample]
+    samples: Sequence[Sample] = ()
+    chosen: str | None = None
+    rejected: str | None = None
+    margins: tuple[float, float] | None = None
+    about: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """By how much the margin rose."""
+        return None if self.margins is None else self.margins[1] - self.margins[0]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A browser of samples: two steps beside each other, chosen by the reader."""
+    """A browser of prompts: samples of two steps beside each other, judged pairs, search and order by margin."""
 
     prompts: Sequence[Prompted]
     kind: str = field(default="samples", init=False)
@@ -200,7 +175,92 @@ class Samples:
         return sorted({sample.step for prompted in self.prompts for sample in prompted.samples})
 
 
-Block = Tiles | Facts | Prose | Code | Table | Plot | Samples
+@dataclass(frozen=True)
+class Quoted:
+    """A row of the data that shows a finding: where it stands, what to see in it, and its texts by name."""
+
+    origin: str
+    why: str
+    texts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding as a page shows it.
+
+    Attributes:
+        name: Its name, for people.
+        tone: Its colour and sign.
+        word: The level as a word, such as "look" or "pass".
+        says: What was found.
+        remedy: What to do, "" for nothing.
+        figures: Names and numbers.
+        plot: What shows it.
+        examples: Rows that show it.
+        took: How long looking took, "" where it was not timed.
+        anchor: Name that a link leads to, unique on its page.
+    """
+
+    name: str
+    tone: Tone
+    word: str
+    says: str
+    remedy: str = ""
+    figures: Sequence[tuple[str, str]] = ()
+    plot: Figure | None = None
+    examples: Sequence[Quoted] = ()
+    took: str = ""
+    anchor: str = ""
+
+    @property
+    def folds(self) -> bool:
+        """Whether there is more to it than its sentence."""
+        return bool(self.remedy or self.figures or self.plot or self.examples)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is shown unfolded: what somebody should look at is."""
+        return self.tone in ("bad", "warn")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Findings under each other; those that need no attention are folded."""
+
+    found: Sequence[Found]
+    kind: str = field(default="findings", init=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question that everybody asks, answered in a few words, with what the answer rests on."""
+
+    question: str
+    tone: Tone
+    answer: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers beside each other."""
+
+    answers: Sequence[Answer]
+    kind: str = field(default="answers", init=False)
+
+
+Block = Tiles | Facts | Prose | Code | Table | Figure | Samples | Findings | Answers
+
+
+def figures_of(page: Page) -> list[Figure]:
+    """Return every plot of a page, those inside findings included, in order of appearance."""
+    found: list[Figure] = []
+    for block in (*page.top, *(block for section in page.sections for block in section.blocks)):
+        if isinstance(block, Figure):
+            found.append(block)
+        elif isinstance(block, Findings):
+            found += [item.plot for item in block.found if item.plot is not None]
+    return found
 
 
 @dataclass(frozen=True)

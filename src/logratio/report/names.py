@@ -1,8 +1,10 @@
-"""What each metric is called, its unit, and which curves share a plot."""
+"""What each metric is called, its unit, what it says, and which curves share a plot."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from ..metrics import METRICS
 
 ACCURACY = "accuracy"
 LENGTH_ONLY = "length_baseline"
@@ -10,7 +12,9 @@ KL = "kl"
 LOSS = "loss"
 NLL = "nll_per_token"
 LENGTH = "sample_length"
+MARGIN = "margin"
 RETAIN = "retain_after"
+RETAIN_BEFORE = "retain_before"
 
 
 @dataclass(frozen=True)
@@ -30,43 +34,25 @@ class Metric:
     about: str = ""
 
 
-_METRICS = {
-    ACCURACY: Metric(
-        "Pair accuracy", "", True, "share of pairs whose chosen response has the higher log-ratio, or score"
-    ),
-    LENGTH_ONLY: Metric("Length-only baseline", "", True, "accuracy of judging by length alone"),
-    LOSS: Metric("Loss", "", False, "the objective, on average over items"),
-    NLL: Metric("Loss per token", "nats/token", False, "−log π of the demonstrated tokens"),
-    "margin": Metric("Margin", "", False, "reward of chosen minus that of rejected, implicit or a reward model's"),
-    "score": Metric("Score", "", False, "a reward model's number for a response, on average"),
-    "score_chosen": Metric("Score of chosen"),
-    "score_rejected": Metric("Score of rejected"),
-    "logratio_chosen": Metric("Log-ratio of chosen", "nats", False, "log π − log π_ref, summed over tokens"),
-    "logratio_rejected": Metric("Log-ratio of rejected", "nats", False, "log π − log π_ref, summed over tokens"),
-    "logratio_chosen_per_token": Metric("Log-ratio of chosen, per token", "nats/token"),
-    "logratio_rejected_per_token": Metric("Log-ratio of rejected, per token", "nats/token"),
-    KL: Metric("KL(π‖π_ref)", "nats/response", False, "how far the policy's own samples are from the reference"),
-    LENGTH: Metric("Sample length", "tokens", False, "length of the policy's own samples"),
-    "logratio_desirable": Metric("Log-ratio of desirable", "nats", False, "log π − log π_ref, summed over tokens"),
-    "logratio_undesirable": Metric("Log-ratio of undesirable", "nats", False, "log π − log π_ref, summed over tokens"),
-    "baseline": Metric("Baseline z₀", "nats", False, "log-ratio of mismatched responses, at least 0"),
-    "length_chosen": Metric("Length of chosen", "tokens"),
-    "length_rejected": Metric("Length of rejected", "tokens"),
-    "ended": Metric("Samples that ended by themselves", "", True),
-    "repetition": Metric("Repeated 4-grams in samples", "", True),
-    "distinct_2": Metric("Distinct bigrams in samples", "", True),
-    "kl_per_token": Metric("KL(π‖π_ref), per token", "nats/token"),
-    "likelihood_accuracy": Metric("Accuracy of the plain log-prob", "", True),
-    "nll_chosen_per_token": Metric("Loss on chosen", "nats/token"),
-    "nll_rejected_per_token": Metric("Loss on rejected", "nats/token"),
-    "logratio_per_token": Metric("Log-ratio, per token", "nats/token"),
-    "retain_before": Metric("Loss on retained texts, reference", "nats/token"),
-    RETAIN: Metric("Loss on retained texts", "nats/token", False, "on texts that the preferences are not about"),
-    "retain_change": Metric("Change of loss on retained texts", "nats/token"),
-    "lr": Metric("Learning rate"),
-    "grad_norm": Metric("Gradient norm", "", False, "before clipping"),
-    "rounded_away": Metric("Updates rounded away", "", True, "share of elements that an update left unchanged"),
-    "tokens_per_s": Metric("Throughput", "tokens/s"),
+_UNITS = {"1": "", "share": "", "of the objective": "", "token": "tokens", "token/s": "tokens/s", "item": "items"}
+_ABOUT = {
+    ACCURACY: "share of pairs whose chosen response has the higher log-ratio, or score",
+    LENGTH_ONLY: "accuracy of judging by length alone",
+    LOSS: "the objective, on average over items",
+    NLL: "−log π of the demonstrated tokens",
+    MARGIN: "reward of chosen minus that of rejected, implicit or a reward model's",
+    "score": "a reward model's number for a response, on average",
+    "logratio_chosen": "log π − log π_ref, summed over tokens",
+    "logratio_rejected": "log π − log π_ref, summed over tokens",
+    KL: "how far the policy's own samples are from the reference",
+    LENGTH: "length of the policy's own samples",
+    "logratio_desirable": "log π − log π_ref, summed over tokens",
+    "logratio_undesirable": "log π − log π_ref, summed over tokens",
+    "baseline": "log-ratio of mismatched responses, at least 0",
+    RETAIN: "on texts that the preferences are not about",
+    "grad_norm": "before clipping",
+    "rounded_away": "share of elements that an update left unchanged",
+    "ece": "how far implied win probabilities are from the shares that won",
 }
 
 
@@ -137,18 +123,61 @@ PANELS = (
     ),
     Panel(
         "Form of the samples",
-        {"ended": "ended by themselves", "repetition": "repeated 4-grams"},
+        {"ended": "ended by themselves", "repetition": "repeated 4-grams", "self_overlap": "overlap between samples"},
         "",
-        "Samples that no longer end, or that repeat themselves, are a warning.",
+        "Samples that no longer end, repeat themselves or become alike are a warning.",
     ),
+    Panel(
+        "Entropy of the samples",
+        {"entropy_per_token": ""},
+        "nats/token",
+        "Where it falls towards 0, the policy has one answer left.",
+    ),
+    Panel(
+        "Where the gradient comes from",
+        {"effective_gradient": "weight of a pair, mean", "saturated": "saturated pairs"},
+        "",
+        "σ(−margin): a pair near 0 no longer teaches; 50\u202f% is where training starts.",
+    ),
+    Panel(
+        "Share of the gradient that raises",
+        {"gradient_raising": ""},
+        "",
+        "The rest of it lowers the probability of tokens, of rejected responses mostly.",
+        0.5,
+    ),
+    Panel(
+        "Log-prob of the data",
+        {"logp_chosen_per_token": "chosen", "logp_rejected_per_token": "rejected"},
+        "nats/token",
+        "Under the policy alone. Where both fall, it drifts away from what the data holds.",
+    ),
+    Panel("KL at the data", {"kl_data": ""}, "nats/token", "To second order, along the data's responses."),
+    Panel(
+        "Correlation of margin with length",
+        {"length_correlation": ""},
+        "",
+        "Pearson's r with the difference in length; far from 0, length is a part of what is rewarded.",
+        0.0,
+    ),
+    Panel("Calibration error", {"ece": ""}, "", "Implied win probabilities against the shares that won."),
     Panel("Loss on retained texts", {RETAIN: ""}, "nats/token", "A rise means that other abilities are being lost."),
     Panel("Gradient norm", {"grad_norm": ""}, "", "Before clipping."),
     Panel("Learning rate", {"lr": ""}, smooth=False),
     Panel("Updates rounded away", {"rounded_away": ""}, "", "Near 100\u202f%, the weights have stopped moving."),
+    Panel(
+        "Gradient noise scale",
+        {"gradient_noise_scale": ""},
+        "items",
+        "A batch far below it averages away little noise; one far above it is spent in vain.",
+    ),
     Panel("Throughput", {"tokens_per_s": ""}, "tokens/s"),
 )
 
 
 def metric(name: str) -> Metric:
-    """Return how a metric is shown; one without an entry is shown under its own name."""
-    return _METRICS.get(name, Metric(name.replace("_", " ")))
+    """Return how a metric is shown; one that the program does not know is shown under its own name."""
+    if (own := METRICS.get(name)) is None:
+        return Metric(name.replace("_", " "))
+    unit = _UNITS.get(own.unit, own.unit.replace("nat", "nats", 1) if own.unit.startswith("nat") else own.unit)
+    return Metric(own.label, unit, own.share, _ABOUT.get(name, ""))

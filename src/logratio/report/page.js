@@ -1,8 +1,10 @@
-// Two things only: curves take their colours from the style sheet, and samples show the two chosen steps.
+// Three things only: plots take their colours from the style sheet, samples show the two chosen steps, and prompts are
+// searched and put in order.
 "use strict";
 (() => {
   const COLOURS = ["line_color", "fill_color", "hatch_color", "grid_line_color", "axis_label_text_color",
     "major_label_text_color"];
+  const BACKS = { hollow: "fill_color", hatched: "hatch_color" };
 
   function paint() {
     const style = getComputedStyle(document.documentElement);
@@ -11,11 +13,12 @@
       for (const model of drawn._all_models.values()) {
         const tone = model.tags.find((tag) => String(tag).startsWith("tone:"));
         if (tone === undefined) continue;
-        const hollow = model.tags.includes("hollow");
         const changed = {};
         for (const name of COLOURS) {
-          if (!(name in model.properties)) continue;
-          changed[name] = colour(hollow && name === "fill_color" ? "surface" : tone.slice(5));
+          if (name in model.properties) changed[name] = colour(tone.slice(5));
+        }
+        for (const tag of model.tags) {
+          if (BACKS[tag] in changed) changed[BACKS[tag]] = colour("surface");
         }
         model.setv(changed);
       }
@@ -40,9 +43,59 @@
     }
   }
 
+  const AT_ONCE = 8;
+  const ORDERS = {
+    given: (item) => Number(item.dataset.at),
+    fell: (item) => Number(item.dataset.change ?? Infinity),
+    rose: (item) => -Number(item.dataset.change ?? -Infinity),
+    least: (item) => Number(item.dataset.margin ?? Infinity),
+    most: (item) => -Number(item.dataset.margin ?? -Infinity),
+  };
+
+  function browse(browser) {
+    const items = [...browser.querySelectorAll(".sample")];
+    const field = browser.querySelector("[data-search]");
+    const order = browser.querySelector("[data-order]");
+    const count = browser.querySelector("[data-count]");
+    const more = browser.querySelector("[data-more]");
+    let sorted = items;
+    let most = AT_ONCE;
+
+    function show() {
+      const wanted = field.value.toLocaleLowerCase();
+      const found = sorted.filter((item) => item.textContent.toLocaleLowerCase().includes(wanted));
+      const shown = new Set(found.slice(0, most));
+      for (const item of items) item.hidden = !shown.has(item);
+      count.textContent = `${shown.size} shown of ${found.length} found in ${items.length} prompts`;
+      more.hidden = found.length <= most;
+    }
+
+    field.addEventListener("input", () => { most = AT_ONCE; show(); });
+    order?.addEventListener("change", () => {
+      const key = ORDERS[order.value];
+      sorted = [...items].sort((one, other) => key(one) - key(other) || ORDERS.given(one) - ORDERS.given(other));
+      more.before(...sorted);
+      show();
+    });
+    more.addEventListener("click", () => {
+      const next = sorted.filter((item) => !item.hidden).length;
+      most += AT_ONCE;
+      show();
+      sorted.filter((item) => !item.hidden)[next]?.querySelector("[tabindex]").focus();
+    });
+    show();
+  }
+
+  function unfold() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  }
+
+  for (const browser of document.querySelectorAll(".samples")) browse(browser);
   for (const select of document.querySelectorAll("select[data-choose]")) {
     select.addEventListener("change", () => choose(select));
   }
+  addEventListener("hashchange", unfold);
   if (window.Bokeh) {
     const whenDrawn = () => (Bokeh.documents.length ? paint() : requestAnimationFrame(whenDrawn));
     whenDrawn();

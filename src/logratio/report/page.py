@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files import atomic_path
-from . import kit
-from .kit import Block, Facts, Interval, Notice, Page, Prose, Sample, Section
+from . import browser, held, kit
+from .answers import answers
+from .beside import Beside, read_beside
+from .found import PASSING, block, counted
+from .kit import Block, Facts, Interval, Notice, Page, Prose, Section
 from .names import RETAIN, metric
 from .panels import not_finite, plots
 from .read import Row, RunFiles, interval, read_run
@@ -18,40 +21,39 @@ from .render import render
 from .summary import Measured, tiles, verdict
 from .text import number, plain
 
-PROMPTS = 24
-"""Prompts in the sample browser; further ones are counted."""
 
-CHARACTERS = 8_000
-"""Characters of one prompt or sample that are shown; further ones are counted."""
+def write_report(run: Path, target: Path | None = None) -> Path:
+    """Write the report of a run directory and return its path, by default `report.html` in it.
 
-
-def write_report(run: Path) -> Path:
-    """Write `report.html` into a run directory and return its path.
-
-    Reads `manifest.json`, `config.yaml`, `metrics.jsonl`, `samples.jsonl` and `evaluation.json`; what is absent or
-    unreadable is said on the page.
+    Reads `manifest.json`, `config.yaml`, `metrics.jsonl`, `samples.jsonl` and `evaluation.json`, of which it says what
+    is absent, and as far as they are there `preflight.json`, `audit.json`, `findings.json`, `learned.json`,
+    `where.json`, `margins.jsonl` and `pairs.jsonl`.
 
     Raises:
         RunError: `run` holds no readable manifest.
         LogratioError: The page cannot be written.
     """
-    target = run / "report.html"
-    html = render(compose(read_run(run)))
+    target = target or run / "report.html"
+    html = render(compose(read_run(run), read_beside(run)))
     with atomic_path(target) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return target
 
 
-def compose(run: RunFiles) -> Page:
+def compose(run: RunFiles, beside: Beside) -> Page:
     """Return the report of a run as a page."""
-    measured = _measured(run)
+    measured = measured_of(run)
     answer = verdict(measured)
-    notices = _notices(run)
-    sick = any(notice.tone == "bad" for notice in notices)
+    notices = [*notices_of(run), *(Notice("warn", problem) for problem in beside.problems)]
+    asked = answers(answer, measured, beside, notices)
+    distrusted = any(own.tone == "bad" for own in asked.answers)
     sections = [
+        *_findings(beside),
+        Section("Gain against distance", held.distances(run), _DISTANCE),
+        Section("Held-out pairs", _held(run, beside)),
         Section("Curves", plots(run) or [Prose(["No metric was logged."])], _curves_lead(run)),
         Section("Evaluation", _evaluation(run, measured)),
-        *([] if _scores(run) else [Section("Samples, before and after", _samples(run), _samples_lead(run))]),
+        *([] if _scores(run) and not beside.held.pairs else [_browser(run, beside)]),
         Section("What this page does not show", [Prose(_limits(measured))]),
         Section("How it was run", _how(run)),
     ]
@@ -59,13 +61,51 @@ def compose(run: RunFiles) -> Page:
         title=f"{Path(_model(run)).name}, {_objective(run)}",
         kicker="logratio run report",
         headline=answer.headline,
-        tone="warn" if sick and answer.tone == "good" else answer.tone,
-        support=answer.support,
+        tone="warn" if distrusted and answer.tone == "good" else answer.tone,
+        support="",
         notices=notices,
-        top=[kit.Tiles(tiles(measured)), Facts(_facts(run))],
-        sections=sections,
+        top=[asked, kit.Tiles(tiles(measured)), Facts(_facts(run))],
+        sections=[section for section in sections if section.blocks],
         footer=f"Written from {run.path.name}/ by logratio. The page holds its own data and makes no request.",
     )
+
+
+_DISTANCE = "Each evaluation at the distance of the policy's samples from the reference, in the order of training."
+
+
+def _findings(beside: Beside) -> list[Section]:
+    """Return a section for everybody who looked at the run."""
+    parts = (
+        ("Findings", "diagnosis", beside.findings, None, "What the run's own numbers say about it"),
+        ("Preflight", "preflight", beside.preflight, PASSING, "Checked before and during the first steps"),
+        ("Data audit", "audit", beside.audited, None, "What the training data was found to hold"),
+        ("What the reward has learned", "learned", beside.learned, None, "Held-out margins explained by simple cues"),
+        ("Where the weights changed", "where", beside.where, None, "By layer and module"),
+    )
+    return [
+        Section(title, [block(found, prefix, words)], f"{lead}: {counted(found, words)}.")
+        for title, prefix, found, words, lead in parts
+        if found
+    ]
+
+
+def _held(run: RunFiles, beside: Beside) -> list[Block]:
+    """Return what became of single pairs: their margins, beside their lengths, and as probabilities."""
+    calibrated = held.calibration(run)
+    figures = (
+        held.distribution(run, beside.held),
+        held.against_length(beside.held),
+        None if isinstance(calibrated, str) else calibrated,
+    )
+    said = [Prose([f"Calibration: {calibrated}"])] if isinstance(calibrated, str) else []
+    return [*(figure for figure in figures if figure is not None), *said]
+
+
+def _browser(run: RunFiles, beside: Beside) -> Section:
+    shown = browser.browser(run.samples, beside.held)
+    if shown is None:
+        return Section("Samples, before and after", [Prose(["No samples were written."])])
+    return Section("Samples, before and after", [shown], browser.lead(run.samples, beside.held))
 
 
 def _model(run: RunFiles) -> str:
@@ -88,7 +128,8 @@ def _finished(run: RunFiles) -> bool:
     return status == "finished" or (status == "running" and bool(run.evaluation))
 
 
-def _measured(run: RunFiles) -> Measured:
+def measured_of(run: RunFiles) -> Measured:
+    """Return what a run was measured to be, at step 0 and at its end, or as far as it got."""
     logged = run.evals[0] if run.evals and run.evals[0]["step"] == 0 else {}
     first = run.evaluation.get("before") or logged  # of a best checkpoint: step 0 on the prompts it is reported on
     if run.evaluation:
@@ -106,7 +147,8 @@ def _intervals(row: Row) -> dict[str, Interval]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _notices(run: RunFiles) -> list[Notice]:
+def notices_of(run: RunFiles) -> list[Notice]:
+    """Return what must be known before any number is read: how the run ended, and what is broken or absent."""
     notices = []
     status = run.manifest.get("status")
     last = max((row["step"] for row in (*run.train, *run.evals)), default=0)
@@ -197,31 +239,6 @@ def _evaluation(run: RunFiles, measured: Measured) -> list[Block]:
     columns = ["metric", "step 0", measured.after_what, "n"]
     caption = "Means with 95\u202f% intervals; bars run from 0 to 100\u202f% with a tick at half"
     return [kit.Table(caption, columns, rows)]
-
-
-def _samples(run: RunFiles) -> list[Block]:
-    texts: dict[tuple[str, int], dict[int, Sample]] = {}
-    for row in run.samples:
-        key = (plain(row.get("prompt", "")), row.get("index", 0))
-        ended = row.get("ended")
-        sample = Sample(row["step"], _cut(plain(row["text"])), ended if isinstance(ended, bool) else None)
-        texts.setdefault(key, {})[sample.step] = sample
-    if not texts:
-        return [Prose(["No samples were written."])]
-    kept = list(texts.items())[:PROMPTS]
-    prompted = [kit.Prompted(_cut(prompt), [by[step] for step in sorted(by)]) for (prompt, _), by in kept]
-    return [kit.Samples(prompted)]
-
-
-def _cut(text: str) -> str:
-    beyond = len(text) - CHARACTERS
-    return text if beyond <= 0 else f"{text[:CHARACTERS]} … [{beyond:,} more characters in samples.jsonl]"
-
-
-def _samples_lead(run: RunFiles) -> str:
-    shown = len({(plain(row.get("prompt", "")), row.get("index", 0)) for row in run.samples})
-    more = f" Shown are the first {PROMPTS} of {shown}; samples.jsonl has all." if shown > PROMPTS else ""
-    return f"The same prompts with the same random numbers, at the steps you choose; picked before training.{more}"
 
 
 def _limits(measured: Measured) -> list[str]:

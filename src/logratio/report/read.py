@@ -53,8 +53,8 @@ def read_run(path: Path) -> RunFiles:
     """
     manifest = _manifest(path)
     problems: list[str] = []
-    metrics = _lines(path / "metrics.jsonl", problems)
-    samples = _lines(path / "samples.jsonl", problems)
+    metrics = json_lines(path / "metrics.jsonl", problems)
+    samples = json_lines(path / "samples.jsonl", problems)
     config_text, config = _config(path / "config.yaml", problems)
     return RunFiles(
         path=path,
@@ -142,7 +142,7 @@ def _evaluation(file: Path, problems: list[str]) -> Row:
     return value
 
 
-def _lines(file: Path, problems: list[str]) -> list[Row]:
+def json_lines(file: Path, problems: list[str]) -> list[Row]:
     """Read JSON lines; a line that is no JSON object is left out and counted."""
     if not file.exists():
         problems.append(f"{file.name} is absent.")

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from . import curves
-from .kit import Block, Interval, Linked, Page, Plot
+from . import draw
+from .kit import Block, Figure, Interval, Linked, Page, figures_of
 from .text import shown, visible
 
 _HERE = Path(__file__).parent
@@ -26,20 +26,19 @@ def render(page: Page) -> str:
     Scripts run by the hash of their content only, and the content policy forbids every request, so that a planted
     script or image could do nothing even if it got through.
     """
-    blocks = [*page.top, *(block for section in page.sections for block in section.blocks)]
-    plots = [block for block in blocks if isinstance(block, Plot)]
+    figures = figures_of(page)
     scripts, drawn = [_asset("page.js")], {}
-    if plots:
-        embed, placeholders = curves.embed(plots)
-        drawn = {id(plot): Markup(div) for plot, div in zip(plots, placeholders, strict=True)}
-        scripts = [curves.runtime(), embed, *scripts]
+    if figures:
+        embed, placeholders = draw.embed(figures)
+        drawn = {id(figure): Markup(div) for figure, div in zip(figures, placeholders, strict=True)}
+        scripts = [draw.runtime(), embed, *scripts]
     return str(
         _template().render(
             page=page,
             policy=_policy(scripts),
             style=Markup(_asset("page.css")),
             scripts=[Markup(script) for script in scripts],
-            drawn=lambda plot: drawn[id(plot)],
+            drawn=lambda figure: drawn[id(figure)],
         )
     )
 
@@ -65,9 +64,11 @@ def _template() -> Any:
         finalize=_finalize,
     )
     environment.filters |= {"cell": shown, "code": code, "bar": bar, "rows_of": rows_of}
-    environment.tests["linked"] = lambda value: isinstance(value, Linked)
-    environment.globals |= {"reading": curves.reading, "spoken": curves.spoken, "behind": curves.behind}
-    environment.globals["look"] = curves.look
+    environment.tests |= {
+        "linked": lambda value: isinstance(value, Linked),
+        "figure": lambda value: isinstance(value, Figure),
+    }
+    environment.globals |= {name: getattr(draw, name) for name in ("reading", "spoken", "behind", "legend", "height")}
     return environment.get_template("page.html")
 
 
@@ -83,10 +84,10 @@ def code(text: str) -> Markup:
 
 
 def rows_of(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Yield runs of blocks: plots that follow each other together, every other block alone."""
+    """Yield runs of blocks: figures that follow each other together, every other block alone."""
     run: list[Block] = []
     for block in blocks:
-        if run and not (isinstance(block, Plot) and isinstance(run[-1], Plot)):
+        if run and not (isinstance(block, Figure) and isinstance(run[-1], Figure)):
             yield run
             run = []
         run.append(block)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..files import atomic_path
+from ..report import overlay
 from ..report.kit import (
     Block,
     Code,
@@ -26,22 +27,16 @@ from ..report.kit import (
     Tiles,
     Tone,
 )
-from ..report.names import ACCURACY, KL, LENGTH, LOSS, NLL, metric
-from ..report.read import RunFiles, as_number, interval, read_run
+from ..report.names import ACCURACY, KL, LOSS, NLL, metric
+from ..report.read import interval, read_run
 from ..report.render import render
 from ..report.text import shown
 from . import table
 from .grid import label
 from .record import Entry
 
-TOGETHER = 8
-"""Runs drawn over each other in one plot; more are drawn in further plots."""
-
 APART = 16
 """Runs drawn as single points in one plot: as many as colour and marker tell apart."""
-
-CURVES = (LOSS, ACCURACY, "margin", KL, NLL, LENGTH, "logratio_chosen", "logratio_rejected", "grad_norm")
-"""What is drawn by step, of each run that has it."""
 
 FALLING = {NLL, LOSS}
 """Measures of which less is better."""
@@ -117,7 +112,7 @@ def _answer(runs: Sequence[Entry]) -> tuple[str, str, Tone]:
         return "No run was measured on held-out data by what compares between runs.", "", "warn"
     best, value = found[0]
     what = f"held-out {metric(name).label.lower().removeprefix('pair ')}"
-    alike = [run for run, other in found if run is not best and _touch(value, other)]
+    alike = [run for run, other in found if run is not best and overlay.touch(value, other)]
     extreme = "lowest" if name in FALLING else "highest"
     first = f"The {extreme} {what} is {shown(Interval(value.mean, share=value.share))}, at {table.called(best)}"
     if len(found) == 1:
@@ -156,13 +151,6 @@ def _tiles(runs: Sequence[Entry]) -> list[Tile]:
         about = "runs that computed log-probs of the reference; the others found them on disk"
         tiles.append(Tile("Reference paid for by", f"{paid} of {paid + taken}", about=about))
     return tiles
-
-
-def _touch(one: Interval, other: Interval) -> bool:
-    """Whether two 95 % intervals overlap; where one is not known, nothing is shown to differ."""
-    if one.ends is None or other.ends is None:
-        return True
-    return one.ends[0] <= other.ends[1] and other.ends[0] <= one.ends[1]
 
 
 def _notices(folder: Path, runs: Sequence[Entry]) -> list[Notice]:
@@ -217,7 +205,7 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
         if sum(len(curve.x) for curve in series) < 2:
             continue
         ticks = sorted((place, text) for text, place in places.items())
-        for part in _parts(series, TOGETHER):
+        for part in overlay.parts(series, overlay.TOGETHER):
             title = f"{metric(name).label} by {label(path)}"
             about = metric(name).about
             note = f"{about[0].upper()}{about[1:]}." if about else ""
@@ -234,12 +222,6 @@ def _by_value(runs: Sequence[Entry], name: str) -> list[Plot]:
                 )
             )
     return plots
-
-
-def _parts(series: Sequence[Series], most: int) -> list[Sequence[Series]]:
-    """Return the curves in parts of about equal size, none of more than `most`."""
-    size = math.ceil(len(series) / math.ceil(len(series) / most)) if series else 1
-    return [series[at : at + size] for at in range(0, len(series), size)]
 
 
 def _whole(run: Entry, name: str) -> tuple[float, float, float] | None:
@@ -288,35 +270,14 @@ def _against_kl(runs: Sequence[Entry]) -> list[Block]:
             x_label="KL, nats/response",
             level=0.5,
         )
-        for part in _parts(series, APART)
+        for part in overlay.parts(series, APART)
     ]
 
 
 def _curves(folder: Path, runs: Sequence[Entry]) -> list[Block]:
     """Return what was logged by step, runs over each other."""
-    begun = [
-        (run, read_run(folder / run["name"])) for run in runs if (folder / run["name"] / "manifest.json").is_file()
-    ]
-    plots: list[Block] = []
-    for name in CURVES:
-        series = [curve for look, (run, files) in enumerate(begun) if (curve := _curve(run, files, name, look))]
-        for part in _parts(series, TOGETHER):
-            shown_as = metric(name)
-            level = 0.5 if name == ACCURACY else None
-            plots.append(Plot(shown_as.label, shown_as.unit, part, share=shown_as.share, level=level))
-    return plots
-
-
-def _curve(run: Entry, files: RunFiles, name: str, look: int) -> Series | None:
-    """Return a run's logged steps of a metric, or where it has none its evaluations, as a line."""
-    logged = [(row["step"], as_number(row[name])) for row in files.train if name in row]
-    if logged:
-        ys = [math.nan if y is None else y for _, y in logged]
-        return Series(table.called(run), [x for x, _ in logged], ys, look=look)
-    found = [(row["step"], value.mean) for row in files.evals if (value := interval(row, name)) is not None]
-    if not found:
-        return None
-    return Series(table.called(run), [x for x, _ in found], [y for _, y in found], smooth=False, look=look)
+    begun = [run for run in runs if (folder / run["name"] / "manifest.json").is_file()]
+    return list(overlay.curves([(table.called(run), read_run(folder / run["name"])) for run in begun]))
 
 
 def _everything(runs: Sequence[Entry]) -> list[Block]:

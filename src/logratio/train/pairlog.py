@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ class PairLog:
     """Writes `margins.jsonl`, a line an evaluation, and `pairs.jsonl`, a line a pair in the same order.
 
     `margins.jsonl`: {"step", NAME: [P numbers], …} by the names in `VALUES`, nats.
-    `pairs.jsonl`: {"row", "length_chosen", "length_rejected", "prompt", "chosen", "rejected", "ids"}: lengths are scored
-    tokens, prompts are decoded as those in `samples.jsonl` are, and ids are the tokens of all three.
+    `pairs.jsonl`: {"row", "length_chosen", "length_rejected", "prompt", "chosen", "rejected", "ids"}: scored tokens as
+    lengths, prompts decoded as those in `samples.jsonl` are, and the tokens of all three texts.
 
     Attributes:
         directory: The run's; only rank 0 writes.
@@ -56,17 +57,18 @@ class PairLog:
         self.directory.append("margins.jsonl", {"step": done, **row})
         file = self.directory.path / "pairs.jsonl"
         if done == 0 or not file.is_file():
-            edges = [(group, int(won), int(lost)) for group in groups for won, lost in group.edges]
-            length_S = scored.batch.length_S
-            lengths = zip(
-                length_S[scored.batch.winner_E].tolist(), length_S[scored.batch.loser_E].tolist(), strict=True
-            )
-            both = list(zip(edges, lengths, strict=True))
-            with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8") as lines:
-                for at in kept.tolist():
-                    (group, won, lost), (chosen, rejected) = both[at]
-                    own = {"row": group.row, "length_chosen": int(chosen), "length_rejected": int(rejected)}
-                    lines.write(json.dumps({**own, **self._texts(group, won, lost)}, ensure_ascii=False) + "\n")
+            self._write_pairs(file, groups, scored, kept.tolist())
+
+    def _write_pairs(self, file: Path, groups: Sequence[Group], scored: Scored, kept: Sequence[int]) -> None:
+        edges = [(group, int(won), int(lost)) for group in groups for won, lost in group.edges]
+        batch = scored.batch
+        chosen_E, rejected_E = (batch.length_S[side].tolist() for side in (batch.winner_E, batch.loser_E))
+        with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8") as lines:
+            for at in kept:
+                group, won, lost = edges[at]
+                lengths = {"length_chosen": int(chosen_E[at]), "length_rejected": int(rejected_E[at])}
+                row = {"row": group.row, **lengths, **self._texts(group, won, lost)}
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def _texts(self, group: Group, won: int, lost: int) -> dict[str, Any]:
         ids = {

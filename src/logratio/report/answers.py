@@ -1,0 +1,103 @@
+"""The three questions at the top of a report: did it get better, at what cost, and can it be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .beside import Beside
+from .found import PASSING, counted, worst_first
+from .kit import Answer, Answers, Interval, Notice
+from .names import ACCURACY, KL, LENGTH, RETAIN, RETAIN_BEFORE, metric
+from .summary import Measured, Verdict, mean, whole
+
+_WORSE_UP = ("repetition", "self_overlap")
+_WORSE_DOWN = ("ended", "entropy_per_token")
+
+
+def answers(verdict: Verdict, measured: Measured, beside: Beside, notices: Sequence[Notice]) -> Answers:
+    """Return the answers to the three questions."""
+    better = Answer("Did it get better?", verdict.tone, verdict.short, verdict.support or verdict.headline)
+    return Answers([better, cost(measured), trust(beside, notices)])
+
+
+def cost(measured: Measured) -> Answer:
+    """Return what was paid: the distance from the reference, what samples look like, and what was retained."""
+    question, after = "At what cost?", measured.after
+    if not measured.generates:
+        return Answer(question, "plain", "Nothing is generated", "A reward model writes no text that could get worse.")
+    effects = [told for name in (*_WORSE_UP, *_WORSE_DOWN) if (told := _side_effect(name, measured))]
+    if (lost := _lost(measured)) is not None:
+        effects.append(lost)
+    said = list(effects)
+    if KL in after:
+        said.append(f"Its samples lie {whole(after[KL], 'nats a response')} from the reference (KL).")
+    elif ACCURACY in after:
+        said.append("How far it moved from the reference (KL) was not measured.")
+    if LENGTH in after and LENGTH in measured.before:
+        said.append(f"They are {mean(after[LENGTH])} tokens long, {mean(measured.before[LENGTH])} at step 0.")
+    if RETAIN in after and lost is None:
+        said.append("The loss on retained texts is not shown to have risen.")
+    elif RETAIN not in after:
+        said.append("Whether other abilities were kept was not measured.")
+    if effects:
+        return Answer(question, "warn", "Side effects", " ".join(said))
+    watched = any(name in after and name in measured.before for name in (*_WORSE_UP, *_WORSE_DOWN))
+    if not watched:
+        return Answer(question, "warn", "Not known", " ".join(said))
+    return Answer(question, "good", "No side effect seen", " ".join(said))
+
+
+def _side_effect(name: str, measured: Measured) -> str | None:
+    """Return a sentence where a property of samples got worse and its intervals lie apart."""
+    before, after = measured.before.get(name), measured.after.get(name)
+    if before is None or after is None or before.ends is None or after.ends is None:
+        return None
+    rose, fell = after.ends[0] > before.ends[1], after.ends[1] < before.ends[0]
+    if not (rose if name in _WORSE_UP else fell):
+        return None
+    return f"{metric(name).label} {'rose' if rose else 'fell'} from {mean(before)} to {mean(after)}."
+
+
+def _lost(measured: Measured) -> str | None:
+    """Return a sentence where the loss on retained texts rose by more than chance."""
+    change = measured.after.get("retain_change")
+    before = measured.before.get(RETAIN) or measured.after.get(RETAIN_BEFORE)
+    after = measured.after.get(RETAIN)
+    if change is not None and change.ends is not None:
+        rose = change.ends[0] > 0
+    else:
+        rose = after is not None and before is not None and _above(after, before)
+    if not rose or after is None:
+        return None
+    path = f"from {mean(before)} to {mean(after)}" if before is not None else f"to {mean(after)}"
+    return f"The loss on retained texts rose {path} nats a token."
+
+
+def _above(after: Interval, before: Interval) -> bool:
+    return after.ends is not None and before.ends is not None and after.ends[0] > before.ends[1]
+
+
+def trust(beside: Beside, notices: Sequence[Notice]) -> Answer:
+    """Return whether anything speaks against the numbers: how the run ended, and what was found about it."""
+    question = "Can I trust it?"
+    said = [
+        f"{name}: {counted(found, PASSING if name == 'Preflight' else None) or 'nothing'}."
+        for name, found in beside.looked
+    ]
+    missing = [name for name in ("Preflight", "Audit of the data", "Diagnosis") if name not in dict(beside.looked)]
+    if missing:
+        listed = ", ".join(missing).lower() if said else "preflight, audit or diagnosis"
+        said.append(f"Not there: {listed}.")
+    every = worst_first(own for _, found in beside.looked for own in found)
+    sick = [notice for notice in notices if notice.tone == "bad"]
+    if sick:
+        return Answer(question, "bad", "No: see the problem above", " ".join(said))
+    if every and every[0].level in ("look", "stop"):
+        named = ", ".join(dict.fromkeys(own.name.replace("_", " ") for own in every if own.level == every[0].level))
+        told = [f"To look at first: {named}.", *said]
+        if every[0].level == "stop":
+            return Answer(question, "bad", "No, not as it stands", " ".join(told))
+        return Answer(question, "warn", "With care", " ".join(told))
+    if len(missing) == 3:
+        return Answer(question, "warn", "Nobody looked", " ".join(said))
+    return Answer(question, "good", "Nothing speaks against it", " ".join(said))

@@ -1,0 +1,97 @@
+"""The three answers at the top: nothing is claimed that was not measured, nothing found is passed over."""
+
+import pytest
+
+from logratio.findings import Finding
+from logratio.report.answers import answers, cost, trust
+from logratio.report.beside import Beside
+from logratio.report.kit import Interval, Notice
+from logratio.report.summary import Measured, verdict
+
+
+def share(mean, half=0.02):
+    return Interval(mean, mean - half, mean + half, 200, share=True)
+
+
+def measured(before, after, **what):
+    return Measured(before, after, "final policy", **what)
+
+
+def found(*levels):
+    return tuple(Finding(f"{level}_{i}", level, "s") for i, level in enumerate(levels))
+
+
+FORM = {"accuracy": share(0.6), "ended": share(0.9), "repetition": share(0.08)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "answer", "said"),
+    [
+        (FORM, FORM, "No side effect seen", "KL) was not measured"),
+        (
+            FORM,
+            {**FORM, "repetition": share(0.3)},
+            "Side effects",
+            "Repeated 4-grams in samples rose from 8.0\u202f% to 30",
+        ),
+        (FORM, {**FORM, "ended": share(0.4)}, "Side effects", "ended by themselves fell from 90.0\u202f% to 40.0"),
+        (FORM, {**FORM, "ended": share(1.0)}, "No side effect seen", ""),
+        (FORM, {**FORM, "repetition": share(0.10)}, "No side effect seen", ""),
+        ({}, FORM, "Not known", "Whether other abilities were kept was not measured"),
+        ({}, {}, "Not known", "Whether other abilities were kept was not measured"),
+        (
+            FORM,
+            {**FORM, "retain_after": Interval(2.5, 2.4, 2.6), "retain_change": Interval(0.2, 0.1, 0.3)},
+            "Side effects",
+            "The loss on retained texts rose to 2.50 nats a token.",
+        ),
+        (
+            FORM,
+            {**FORM, "retain_after": Interval(2.5, 2.4, 2.6), "retain_change": Interval(0.0, -0.1, 0.1)},
+            "No side effect seen",
+            "not shown to have risen",
+        ),
+        (FORM, {**FORM, "kl": Interval(7.0, 6.5, 7.5, 128)}, "No side effect seen", "7.00 nats a response"),
+    ],
+)
+def test_the_cost_names_what_got_worse_beyond_chance_and_what_was_not_measured(before, after, answer, said):
+    told = cost(measured(before, after))
+    assert told.answer == answer and said in told.because
+    assert (told.tone == "good") == (answer == "No side effect seen")
+
+
+def test_a_reward_model_has_no_samples_to_get_worse():
+    assert "writes no text" in cost(measured({}, {"accuracy": share(0.6)}, generates=False)).because
+
+
+@pytest.mark.parametrize(
+    ("beside", "tone", "said"),
+    [
+        (Beside(), "warn", "Not there: preflight, audit or diagnosis."),
+        (
+            Beside(preflight=found("fine", "note")),
+            "good",
+            "Preflight: 2 pass. Not there: audit of the data, diagnosis.",
+        ),
+        (Beside(preflight=(), audited=(), findings=found("fine")), "good", "Preflight: nothing."),
+        (Beside(findings=found("fine", "look", "note")), "warn", "To look at first: look 1."),
+        (Beside(preflight=found("stop"), findings=found("look")), "bad", "To look at first: stop 0."),
+    ],
+)
+def test_trust_is_what_the_gravest_finding_says(beside, tone, said):
+    told = trust(beside, [])
+    assert told.tone == tone and said in told.because
+
+
+def test_a_run_that_broke_is_not_trusted_whatever_was_found():
+    assert trust(Beside(findings=found("fine")), [Notice("bad", "not finite")]).tone == "bad"
+    assert trust(Beside(findings=found("fine")), [Notice("warn", "absent")]).tone == "good"
+
+
+def test_the_first_answer_is_the_verdict():
+    before, after = {"accuracy": share(0.5)}, {"accuracy": share(0.65), "length_baseline": share(0.63)}
+    short = [answers(verdict(own), own, Beside(), []).answers[0].answer for own in (measured(before, after),)]
+    assert short == ["Perhaps by length alone"]
+    for mean, said in ((0.65, "Yes"), (0.51, "Not shown"), (0.4, "No, it got worse")):
+        own = measured(before, {"accuracy": share(mean), "length_baseline": share(0.3)})
+        assert answers(verdict(own), own, Beside(), []).answers[0].answer == said
