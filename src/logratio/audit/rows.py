@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ class Rows:
         first_E: Text that stood first in the row, int32 [E]; −1 where the format records no position.
         row_L: Row in its file, counted from 1, int64 [L].
         file_L: Index into `files`, int32 [L].
+        at_L: Row that holds it, index into N, int32 [L].
         prompt_L: Text of the prompt, int32 [L].
         response_L: Text of the response, int32 [L].
         label_L: Whether it was judged good, bool [L].
         unusable: Reason → rows that became no record.
         problems: Those rows, each with its reason, in order.
-        report: What reading met, with a format for each file.
+        report: Formats of the files, and rows read, kept and unreadable.
     """
 
     texts: list[str]
@@ -98,6 +100,7 @@ class Rows:
     first_E: Ids
     row_L: NDArray[np.int64]
     file_L: Ids
+    at_L: Ids
     prompt_L: Ids
     response_L: Ids
     label_L: NDArray[np.bool_]
@@ -135,12 +138,13 @@ def cut(text: str, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]} … [{len(text) - most:,} more characters]"
 
 
-def read_rows(data: Source, config: RowsConfig | None = None) -> Rows:
+def read_rows(data: Source, config: RowsConfig | None = None, *, most: int | None = None) -> Rows:
     """Read preference data of any format, ties included; rows that become no record are counted, not refused.
 
     Args:
         data: Files, folders, hub names, or an iterable of dicts.
         config: How rows become records; `skip_bad_rows` is always on here.
+        most: Records to read, about equally many of each part of the data; None: all.
 
     Raises:
         DataError: A file is absent or of no known format, or no row at all can be used.
@@ -152,21 +156,29 @@ def read_rows(data: Source, config: RowsConfig | None = None) -> Rows:
     def noted(origin: Origin, reason: str) -> None:
         problems.append(Problem(origin, reason))
 
-    stream = read_records(parts(data), config, ties=True, dropped=noted)
-    columns = _Columns()
-    for record in stream:
-        columns.add(record)
-    return columns.rows(problems, stream.report)
+    named = parts(data)
+    sources = [named] if most is None or not isinstance(named, tuple) else [(part,) for part in named]
+    columns, report = _Columns(), RowReport()
+    for source in sources:
+        stream = read_records(source, config, ties=True, dropped=noted)
+        for record in islice(stream, None if most is None else -(-most // len(sources))):
+            columns.add(record)
+        report.formats |= stream.report.formats
+        report.read += stream.report.read
+        report.kept += stream.report.kept
+        report.unreadable.count += stream.report.unreadable.count
+    return columns.rows(problems, report)
 
 
 def parts(data: Source) -> tuple[DataPart, ...] | Iterable[Mapping[str, Any]]:
     """Return what a person names as parts of a recipe's data; an iterable of rows stays itself."""
     if isinstance(data, (str, Path, DataPart)):
         data = [data]
-    if isinstance(data, Sequence) and data and all(isinstance(part, (str, Path, DataPart)) for part in data):
-        found = (part if isinstance(part, DataPart) else DataPart(path=str(part)) for part in data)
+    named: Any = data
+    if isinstance(named, Sequence) and named and all(isinstance(part, (str, Path, DataPart)) for part in named):
+        found = (part if isinstance(part, DataPart) else DataPart(path=str(part)) for part in named)
         return tuple(part.model_copy(update={"weight": 1.0}) for part in found)  # each row is looked at once
-    rows: Any = data
+    rows: Iterable[Mapping[str, Any]] = named
     return rows
 
 
@@ -213,7 +225,7 @@ class _Columns:
         for text in ids:
             self._put("S", {"text": text, "at": at})
         if isinstance(record, Labelled):
-            self._put("L", {**row, "response": ids[0], "label": record.label})
+            self._put("L", {**row, "at": at, "response": ids[0], "label": record.label})
         elif isinstance(record, Pair):
             first = -1 if record.first is None else ids[0] if record.first == "chosen" else ids[1]
             self._edge({**row, "at": at}, record.carried, ids[0], ids[1], bool(record.tie), first)
@@ -263,7 +275,7 @@ class _Columns:
 _WHOLE = (
     *("file_N", "row_N", "prompt_N", "text_S", "at_S"),
     *("row_E", "file_E", "at_E", "prompt_E", "winner_E", "loser_E", "tie_E", "annotator_E", "criterion_E", "first_E"),
-    *("row_L", "file_L", "prompt_L", "response_L", "label_L"),
+    *("row_L", "file_L", "at_L", "prompt_L", "response_L", "label_L"),
 )
 _REAL = ("weight_E", "probability_E", "margin_E")
 
