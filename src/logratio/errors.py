@@ -58,6 +58,10 @@ class MemoryBudgetError(LogratioError):
     """A batch that does not fit; names its token counts and the knob to turn."""
 
 
+class PreflightError(LogratioError):
+    """A check before or in the first steps of a run that found something wrong; names figure, cause and remedy."""
+
+
 class MissingExtraError(LogratioError):
     """An optional dependency that is not installed; carries the pip line that adds it."""
 

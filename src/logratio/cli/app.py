@@ -35,6 +35,9 @@ class Verb:
 
 VERBS = (
     Verb("quickstart", "Start", "[--full]", "align a model in a built-in world, in minutes, on a CPU"),
+    Verb(
+        "check", "Train", "[RECIPE.yaml] [--full] [--KEY VALUE …]", "look for what is wrong with a run before it starts"
+    ),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),
     Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from ..train.events import Event
+from . import found
 
 EVERY = 30.0
 """Seconds between plain lines."""
@@ -65,7 +66,11 @@ class ProgressLines:
             self._console.print(f"{'warning: ' if event.kind == 'warning' else ''}{data['text']}")
         elif event.kind == "open":
             self._console.print("\n".join(data["lines"]))
-            self._console.print(f"run directory: {data['directory']}\n")
+            if data["directory"]:
+                self._console.print(f"run directory: {data['directory']}\n")
+        elif event.kind == "preflight":
+            for line in found.lines(data["finding"], data["verdict"]):
+                self._console.print(line)
         elif event.kind == "reference":
             self._show("reference", data["done"], data["of"], "blocks of log-probs, kept for later runs")
         elif event.kind == "train":

@@ -33,14 +33,16 @@ _PANELS = {
     "keep": "Checkpoints",
     "trackers": "Trackers",
 }
-_MAIN = Group.create_ordered("Run")
-_ABOUT_RECIPE = "A YAML file with these keys, as `train: {lr: 1e-6}`; options win over it."
+MAIN = Group.create_ordered("Run")
+ABOUT_RECIPE = "A YAML file with these keys, as `train: {lr: 1e-6}`; options win over it."
+_ABOUT_PREFLIGHT = "Do not look for what makes a run other than it seems; the manifest says so."
 _ABOUT_RESUME = "Continue that run with its own recipe; `auto`: continue the one in --output, or start it."
 
 
 def run(
-    *words: Annotated[str, Parameter(name="RECIPE", help=_ABOUT_RECIPE, allow_leading_hyphen=True)],
-    resume: Annotated[str | None, Parameter(help=_ABOUT_RESUME, metavar="RUN", group=_MAIN)] = None,
+    *words: Annotated[str, Parameter(name="RECIPE", help=ABOUT_RECIPE, allow_leading_hyphen=True)],
+    resume: Annotated[str | None, Parameter(help=_ABOUT_RESUME, metavar="RUN", group=MAIN)] = None,
+    no_preflight: Annotated[bool, Parameter(help=_ABOUT_PREFLIGHT, group=MAIN, show_default=False)] = False,
     **options: Any,
 ) -> int:
     """Align a model by a recipe, by options, or both, and return the exit code.
@@ -61,7 +63,7 @@ def run(
     from .progress import ProgressLines
 
     with ProgressLines() as progress:
-        result = api.run(resolved, resume=resume, listeners=[progress])
+        result = api.run(resolved, resume=resume, listeners=[progress], preflight=not no_preflight)
     distributed.stop()  # or the processes of a GPU run warn at their exit that they were never parted
     return 130 if result.status == "interrupted" else 0
 
@@ -182,7 +184,7 @@ def signature(command: Callable[..., int]) -> inspect.Signature:
     own = [part for part in inspect.signature(command).parameters.values() if part.kind is not part.VAR_KEYWORD]
     panels = {name: Group.create_ordered(title) for name, title in _PANELS.items()}
     options = [
-        _parameter(key, _MAIN if path in FIRST else panels[path.partition(".")[0]])
+        _parameter(key, MAIN if path in FIRST else panels[path.partition(".")[0]])
         for path, key in _TABLE.items()
         if path not in {part.name for part in own}
     ]

@@ -108,6 +108,15 @@ class Groups(Sequence[Group]):
     def __iter__(self) -> Iterator[Group]:
         return (self[index] for index in range(len(self)))
 
+    def sizes(self) -> Indices:
+        """Return about how many tokens each group has, [N], without reading one.
+
+        It is the prompt and the longest response of every row that the group merges, each within the length rule.
+        """
+        rows = np.minimum(self._store.lengths.total, self._rule.max_length)[self._chosen.rows]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows, dtype=np.int64)])
+        return np.asarray(before[self._chosen.end] - before[self._chosen.begin])
+
     def origin(self, index: int) -> Origin:
         """Return file and row of group `index` (of its first row)."""
         return self._store.origin(int(self._chosen[index][0]))

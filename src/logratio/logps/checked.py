@@ -44,6 +44,7 @@ def checked_values(
     any_rank: Callable[[bool], bool] = bool,
     on_block: Callable[[int, int], None] = lambda done, of: None,
     warn: Callable[[str], None] = lambda text: None,
+    on_spot: Callable[[float, float], None] = lambda off, allowed: None,
 ) -> ReferenceValues:
     """Return log-probs of all groups as `ReferenceCache.fill` does; if they prove wrong, they are computed again.
 
@@ -57,6 +58,7 @@ def checked_values(
         any_rank: As there.
         on_block: As there.
         warn: As there, and told where numbers proved wrong.
+        on_spot: Told how far a few computed once more are off, and how far is rounding, nats.
 
     Raises:
         ModelError: Twice the same rows give different numbers.
@@ -69,6 +71,7 @@ def checked_values(
         )
         off = _off(policy, groups, values, bin_tokens)
         found = f"off by {off:.3g} nat (at most {allowed:g} is rounding)"
+        on_spot(off, allowed)
         if not any_rank(not off <= allowed):
             return values
         warn(f"cached reference log-probs are {found}; they are computed again.")

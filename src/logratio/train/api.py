@@ -22,6 +22,8 @@ from .events import Listener, tell
 from .finish import finish
 from .loop import fit
 from .memory import use_huge_pages
+from .preflight.run import Preflight
+from .preflight.subject import of_run
 from .recipe import Resolved, resolve
 from .rundir import RunDirectory
 from .setup import Inputs
@@ -62,6 +64,7 @@ def train(
     output: str | Path | None = None,
     resume: str | None = None,
     on_event: Listener | None = None,
+    preflight: bool = True,
     **recipe: Any,
 ) -> Run:
     """Align a model from preferences.
@@ -75,6 +78,7 @@ def train(
         output: Run directory; default runs/<date>-<model>-<objective>.
         resume: A run directory to continue, or "auto": continue `output` if it holds a run, else start.
         on_event: Called with every `Event`.
+        preflight: Whether to look, before and in the first steps, for what makes a run other than it seems.
         recipe: Further keys of the recipe, nested or dotted: `train={"lr": 1e-6}`, `**{"train.lr": 1e-6}`.
 
     Raises:
@@ -97,7 +101,8 @@ def train(
         recipe = {**recipe, "eval.data": _spelled(eval_data)}
     if output is not None:
         document["output"] = str(output)
-    return run(resolve(document, recipe), resume=resume, listeners=[on_event] if on_event else [], inputs=inputs)
+    listeners = [on_event] if on_event else []
+    return run(resolve(document, recipe), resume=resume, listeners=listeners, inputs=inputs, preflight=preflight)
 
 
 def _names(data: Any) -> bool:
@@ -120,6 +125,7 @@ def run(
     resume: str | None = None,
     listeners: Sequence[Listener] = (),
     inputs: Inputs | None = None,
+    preflight: bool = True,
 ) -> Run:
     """Train by a checked recipe, new or resumed.
 
@@ -128,6 +134,7 @@ def run(
         resume: A run directory, or "auto": continue `output` if it holds a run, else start.
         listeners: Told every event, on rank 0.
         inputs: Objects in place of names.
+        preflight: Whether to make the checks before and in the first steps; a resumed run had its own.
 
     Raises:
         LogratioError: The input or the machine does not allow it.
@@ -145,8 +152,11 @@ def run(
                 resolved = replace(resolve(path / "config.yaml"), explicit=frozenset({"train.lr"}))
             told = [*listeners, *trackers.listeners(resolved.config.trackers, path)] if world.rank == 0 else []
             with distributed.peers():
-                job = assemble(resolved, directory, world, tell(told), stop, inputs or Inputs())
-                return _train(job, directory, _restore(job, directory) if continuing else 0)
+                emit, inputs = tell(told), inputs or Inputs()
+                checks = _checks(directory, world, emit, wanted=preflight)
+                job = assemble(resolved, directory, world, emit, stop, inputs, checks)
+                start = _restore(job, directory) if continuing else 0
+                return _train(_looked_at(job, checks) if start == 0 else job, directory, start)
         except Interrupted:
             return _interrupted(directory, directory.steps_made(), tell(told))
         except LogratioError as error:
@@ -183,6 +193,29 @@ def _tell_done(run: Run, directory: RunDirectory, emit: Callable[..., None]) -> 
     head = directory.manifest().get("objective", {}).get("head", "lm")
     told = {"directory": str(run.directory), "step": run.step, "evaluation": run.evaluation, "head": head}
     emit("done", status=run.status, **told)
+
+
+def _checks(directory: RunDirectory, world: World, emit: Callable[..., None], *, wanted: bool) -> Preflight | None:
+    """Return the checks of a run that begins; None, which the manifest says, where none are wanted or it has begun."""
+    if directory.checkpoints():
+        return None
+    if not wanted:
+        directory.manifest(preflight={"ran": False})
+        return None
+    return Preflight(directory, world, emit)
+
+
+def _looked_at(job: Assembled, checks: Preflight | None) -> Assembled:
+    """Make the checks before the first step, and have the first steps watched.
+
+    Raises:
+        PreflightError: Something is wrong.
+    """
+    if checks is None:
+        return job
+    scene, tokens = of_run(job)
+    checks.before_step(scene, tokens)
+    return replace(job, fit=replace(job.fit, watch=checks.watch(scene, job.fit.source.steps)))
 
 
 def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:

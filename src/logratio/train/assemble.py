@@ -21,10 +21,12 @@ from ..rollout.generate import context, plainly, stop_tokens
 from .distributed import World, wrap
 from .gradient import Learner
 from .loop import Fit
-from .memory import bin_budget, estimate
+from .memory import Estimate, bin_budget, estimate
 from .moving import MovingReference, weight_bytes
 from .opening import Opening
 from .optim import Optimizer
+from .preflight.run import Preflight
+from .preflight.tokens import Tokenised
 from .recipe import Resolved, learning_rate, to_yaml
 from .reference import ReferencePass, describe_reference, live_reference, require_at_hand, standing_reference
 from .rundir import RunDirectory
@@ -43,11 +45,16 @@ class Assembled:
         fit: What the loop touches.
         model: The model with its names.
         tokenizer: Saved beside it.
+        opening: What the run is.
+        spot: Largest difference between cached reference log-probs and a few of them computed anew, and the largest
+            that is rounding, nats; None where none are read.
     """
 
     fit: Fit
     model: Loaded
     tokenizer: Any
+    opening: Opening
+    spot: tuple[float, float] | None
 
 
 def assemble(
@@ -57,13 +64,15 @@ def assemble(
     emit: Callable[..., None],
     stop: StopRequest,
     inputs: Inputs,
+    preflight: Preflight | None = None,
 ) -> Assembled:
     """Load and check everything, say what the run is, and fill the reference cache.
 
     Raises:
         Interrupted: A stop was asked for during the reference pass; finished blocks stay.
+        PreflightError: The checks before loading found something wrong.
     """
-    opening, optimizer = _opening(resolved, directory, world, inputs)
+    opening, optimizer = open_run(resolved, directory, world, inputs, preflight)
     config, data, train = opening.config, opening.data, opening.config.train
 
     def on_block(done: int, of: int) -> None:
@@ -76,10 +85,18 @@ def assemble(
     source = FileSource(data.groups, data.train, train.batch_size, train.epochs, train.seed)
     opened = {"lines": opening.lines(), "steps": opening.steps, "directory": str(directory.path)}
     emit("open", **opened, config=config.model_dump(mode="json"))
+    spots: list[tuple[float, float]] = []
     passing = ReferencePass(
-        config, opening.model, opening.policy, world, opening.bf16, on_block, lambda text: emit("warning", text=text)
+        config,
+        opening.model,
+        opening.policy,
+        world,
+        opening.bf16,
+        on_block,
+        warn=lambda text: emit("warning", text=text),
+        on_spot=lambda off, allowed: spots.append((off, allowed)),
     )
-    learner = _with_reference(learner, optimizer, opening, passing.warn)
+    learner = with_reference(learner, optimizer, opening, passing.warn)
     identity = _identity(passing) if learner.needs.reference else ""
     _compare_start(directory, data, resolved.objective.origin, passing.warn)
     directory.manifest(**opening.manifest(identity), status="running", error=None)
@@ -92,10 +109,10 @@ def assemble(
     _tell_sampling(validation.fixed, opening.model, world, emit)
     source = replace(source, reference=values)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {})
-    return Assembled(fit, opening.model, opening.tokenizer)
+    return Assembled(fit, opening.model, opening.tokenizer, opening, max(spots, default=None))
 
 
-def _with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:
+def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:
     """Give the learner a reference that moves, or a standing one for every bin, where the run needs either."""
     config = opening.config
     if (every := config.reference_sync.every) is not None:
@@ -117,7 +134,9 @@ def _identity(passing: ReferencePass) -> str:
     return start if sync.every is None else content_hash({"start": start, **sync.model_dump()})
 
 
-def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs) -> tuple[Opening, Optimizer]:
+def open_run(
+    resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs, preflight: Preflight | None
+) -> tuple[Opening, Optimizer]:
     """Load data and model, settle what depends on them, and make the run resumable by writing its recipe."""
     _require_possible(resolved.config, world)
     date = world.text(str(directory.manifest().get("date") or datetime.date.today().isoformat()))
@@ -125,6 +144,8 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
         resolved = within_positions(resolved, inputs)
         tokenizer = tokenizer_of(resolved.config, inputs)
         data = data_set(resolved, tokenizer, inputs, date)
+    if preflight is not None:
+        preflight.before_loading(Tokenised(resolved.config, data, tokenizer, date))
     model = policy_of(resolved, world, tokenizer, inputs)
     reference = describe_reference(resolved.config, model) + described(resolved.config.reference_sync)
     if resolved.objective.needs(resolved.settings).divergence:
@@ -133,7 +154,7 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
     policy = wrap_policy(resolved.config, model, data)
     wrap(policy, world, bf16=bf16)
     optimizer = _optimizer(resolved.config, policy, world, bf16=bf16)
-    config, memory, lr_source = _settled(resolved, model, world, bf16=bf16)
+    config, needed, lr_source = _settled(resolved, model, world, bf16=bf16)
     directory.config(to_yaml(config))
     opening = Opening(
         resolved=resolved,
@@ -144,7 +165,8 @@ def _opening(resolved: Resolved, directory: RunDirectory, world: World, inputs: 
         data=data,
         reference=reference if resolved.objective.needs(resolved.settings).reference else None,
         lr_source=lr_source,
-        memory=memory,
+        memory=needed.line(config.train.bin_tokens or 1),
+        estimate=needed,
         bf16=bf16,
         world=world,
         date=date,
@@ -208,8 +230,8 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -
     return optimizer
 
 
-def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> tuple[RunConfig, str, str]:
-    """Return the recipe with learning rate and micro-batch budget settled, and a line on each."""
+def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> tuple[RunConfig, Estimate, str]:
+    """Return the recipe with learning rate and micro-batch budget settled, and where they come from."""
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
     switched = model.adapter != "none" and resolved.config.reference in ("start", "base")
@@ -219,7 +241,7 @@ def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> 
     needed = estimate(model.model, train, bf16=bf16, world=world, second_model=second, moving=moving)
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
-    return resolved.config.model_copy(update={"train": settled}), needed.line(bins), lr_source
+    return resolved.config.model_copy(update={"train": settled}), needed, lr_source
 
 
 def _validation(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["note", "warning", "open", "reference", "train", "eval", "checkpoint", "done"]
+Kind = Literal["note", "warning", "open", "preflight", "reference", "train", "eval", "checkpoint", "done"]
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,10 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: note and warning carry `text`; open `lines`, `steps`, `directory` and `config`; reference blocks `done`
-            and `of`; train and eval `row`, `step` (completed) and `steps`; checkpoint `path`; done `status`,
-            `directory`, `evaluation` and `head` (lm, or score of a reward model).
+        kind: note and warning carry `text`; open `lines`, `steps`, `directory` and `config`; preflight
+            `finding` and its `verdict` (pass, warn or fail); reference blocks `done` and `of`; train and eval `row`,
+            `step` (completed) and `steps`; checkpoint `path`; done `status`, `directory`, `evaluation` and `head` (lm,
+            or score of a reward model).
         data: As the kind says; plain numbers, texts, lists and dicts.
     """
 

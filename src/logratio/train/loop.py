@@ -20,6 +20,7 @@ from .gradient import Bins, Learner, metric_names, step_gradient
 from .memory import within_memory
 from .moving import PREFIX
 from .optim import Optimizer
+from .preflight.steps import FirstSteps
 from .rundir import RunDirectory
 from .schedule import rate
 from .signals import StopRequest
@@ -46,6 +47,7 @@ class Fit:
         emit: Tells listeners.
         stop: Set by a signal.
         best: What the best checkpoint so far is, by `keep.best`.
+        watch: Looks at the first steps; None where no checks were asked for, or a run is resumed.
     """
 
     learner: Learner
@@ -59,6 +61,7 @@ class Fit:
     emit: Callable[..., None]
     stop: StopRequest
     best: dict[str, Any]
+    watch: FirstSteps | None = None
 
     def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         """Put back the weights, moments, running values and moving reference of a checkpoint."""
@@ -83,7 +86,10 @@ def fit(job: Fit, *, start: int) -> int:
         partial(_coming, job), range(start, steps), thread=job.learner.world.device.type == "cuda"
     ) as coming:
         for done in range(start + 1, steps + 1):
-            _record(job, "train", _train_step(job, coming, began))
+            row = _train_step(job, coming, began)
+            _record(job, "train", row)
+            if job.watch is not None:
+                job.watch.after_step(done, row)
             improved = due(done, steps, job.config.every.eval) and _evaluate(job, done, began)
             asked = job.learner.world.any(bool(job.stop))
             if improved or asked or due(done, steps, job.config.every.checkpoint):
@@ -178,5 +184,7 @@ def checkpoint(job: Fit, done: int) -> None:
         path = save(job.run.path / "checkpoints", tensors, progress)
         best = name_of(job.best["step"]) if job.best else None
         keep_last(job.run.checkpoints(), job.config.keep.last, best=best)
+        if job.watch is not None:
+            job.watch.after_checkpoint(path, tensors)
         job.emit("checkpoint", path=str(path), step=done)
     job.learner.world.barrier()

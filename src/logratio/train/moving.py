@@ -93,6 +93,10 @@ class MovingReference:
         require_finite(groups, values, "reference log-prob")
         return [group.with_columns(token={"reference": own}) for group, own in zip(groups, values, strict=True)]
 
+    def held(self) -> Mapping[str, Tensor]:
+        """Return its weights by name, this process's share."""
+        return self._weights
+
     def state(self) -> dict[str, Tensor]:
         """Return its weights as full tensors on the CPU, by `reference/NAME`; all ranks take part."""
         return {f"{PREFIX}{name}": gathered(value).cpu().contiguous() for name, value in self._weights.items()}

@@ -13,6 +13,7 @@ from ..logps.policy import Policy
 from ..models.load import Loaded
 from .distributed import World
 from .keys import shown
+from .memory import Estimate
 from .recipe import Resolved
 from .setup import DataSet
 from .source import FileSource
@@ -30,6 +31,7 @@ class Opening:
         reference: What the reference is, in words; None where the objective needs none.
         lr_source: Where the learning rate comes from.
         memory: The memory estimate, one line.
+        estimate: The same, item by item.
         bf16: Whether products are in bfloat16.
         world: The processes.
         date: What a template that reads the clock is told.
@@ -44,6 +46,7 @@ class Opening:
     reference: str | None
     lr_source: str
     memory: str
+    estimate: Estimate
     bf16: bool
     world: World
     date: str

@@ -117,7 +117,7 @@ class Optimizer:
                     slot.weight.data.copy_(slot.master.data)
         counted = []
         for slot, (before, moved) in zip(self.slots, watched, strict=True):
-            same = _sampled(self.kept(slot)) == before
+            same = sampled(self.kept(slot)) == before
             counted.append(torch.stack(((same & moved).sum(), moved.sum())))
             slot.clear()
         lost, watched_in_all = torch.stack(counted).sum(0).double()
@@ -197,15 +197,16 @@ def _make(kind: Kind, masters: list[nn.Parameter], weight_decay: float) -> torch
     return made
 
 
-def _sampled(tensor: Tensor) -> Tensor:
+def sampled(tensor: Tensor) -> Tensor:
+    """Return up to about `SAMPLED` elements of what this process holds of a tensor, evenly spread, as a view."""
     flat = local(tensor.detach()).flatten()
     return flat[:: max(1, len(flat) // SAMPLED)]
 
 
 def _watch(slot: Slot, kept: Tensor) -> tuple[Tensor, Tensor]:
-    before = _sampled(kept).clone()
+    before = sampled(kept).clone()
     gradient = slot.gradient
-    return before, torch.zeros_like(before, dtype=torch.bool) if gradient is None else _sampled(gradient) != 0
+    return before, torch.zeros_like(before, dtype=torch.bool) if gradient is None else sampled(gradient) != 0
 
 
 def round_stochastically(value: Tensor, seed: int) -> Tensor:

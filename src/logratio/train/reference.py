@@ -117,6 +117,7 @@ class ReferencePass:
         bf16: Whether products are in bfloat16.
         on_block: Told (blocks done, blocks in all).
         warn: Told a sentence.
+        on_spot: Told how far a few log-probs computed once more are off, and how far is rounding, nats.
     """
 
     config: RunConfig
@@ -126,6 +127,7 @@ class ReferencePass:
     bf16: bool
     on_block: Callable[[int, int], None]
     warn: Callable[[str], None]
+    on_spot: Callable[[float, float], None] = lambda off, allowed: None
 
     @cached_property
     def cache(self) -> ReferenceCache:
@@ -154,4 +156,5 @@ class ReferencePass:
                 any_rank=self.world.any,
                 on_block=self.on_block,
                 warn=self.warn,
+                on_spot=self.on_spot,
             )

@@ -141,11 +141,13 @@ class RunDirectory:
         return entries
 
 
-_OWN = {".lock", "config.yaml", "manifest.json", "checkpoints", "report.html", "tensorboard", "wandb", *LOGS}
+_OWN = {".lock", "config.yaml", "manifest.json", "preflight.json", "checkpoints", "report.html", "tensorboard", "wandb"}
+_OWN |= {*LOGS}
 """What may be there of a run that never made a step."""
 _WRITTEN_WHOLE = (
     "config.yaml",
     "manifest.json",
+    "preflight.json",
     "evaluation.json",
     "report.html",
     "model",

@@ -1,0 +1,57 @@
+"""How long the checks before a run may take, and how long the run will be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..opening import Opening
+
+MOST = 60.0
+"""Seconds that checks take at most, however long the run."""
+SHARE = 0.02
+"""Share of the planned run that they take at most."""
+_GRADIENT = 3
+"""Forward passes that a forward and a backward pass take together."""
+
+
+@dataclass
+class Budget:
+    """Seconds spent and allowed.
+
+    Attributes:
+        full: Whether everything is looked at, whatever it takes.
+        planned: Seconds that the run will take; None until a forward pass has been timed.
+        spent: Seconds that checks took.
+    """
+
+    full: bool = False
+    planned: float | None = None
+    spent: float = 0.0
+
+    @property
+    def most(self) -> float:
+        """Seconds allowed: the smaller of `MOST` and `SHARE` of the run."""
+        return MOST if self.planned is None else min(MOST, SHARE * self.planned)
+
+    def allows(self, seconds: float) -> bool:
+        """Whether a check that will take so long may begin."""
+        return self.full or self.spent + seconds <= self.most
+
+
+def planned_seconds(opening: Opening, *, tokens: int, seconds: float, tokens_a_group: float) -> float:
+    """Estimate how long a run's steps take, from one forward pass of a few short groups.
+
+    A bin of m tokens takes what the timed pass of n takes, times m/n where m is larger; its gradient takes three times
+    as long. Steps × bins of a step × that. Evaluations, samples and the reference pass are not counted, and a bin that
+    is smaller than the timed pass counts as that, so that the figure errs to the short side for long runs.
+
+    Args:
+        opening: The run.
+        tokens: Packed tokens of the timed pass.
+        seconds: What it took.
+        tokens_a_group: Packed tokens of a group of the data set, on average.
+    """
+    train = opening.config.train
+    in_step = min(train.batch_size, len(opening.data.train)) * tokens_a_group / opening.world.size
+    bins = max(1.0, in_step / max(1, train.bin_tokens or 1))
+    return opening.steps * _GRADIENT * seconds * max(bins, in_step / max(1, tokens))

@@ -1,0 +1,101 @@
+"""`logratio check`, and what `train` prints of the same checks."""
+
+import pytest
+from rich.console import Console
+
+from logratio.cli import found
+from logratio.cli.app import main
+from logratio.cli.progress import ProgressLines
+from logratio.data.tokenize import Encoder
+from logratio.findings import Example, Finding
+from logratio.train.events import Event
+from small_files import write_model, write_pairs
+
+
+def called(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    told = capsys.readouterr()
+    return caught.value.code, told.out, told.err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("place")
+    write_model(folder / "model")
+    write_pairs(folder / "pairs.jsonl", 32)
+    return folder
+
+
+def given(place):
+    return ["--model", place / "model", "--data", place / "pairs.jsonl", "--batch-size", "8", "--lr", "1e-3"]
+
+
+def test_a_healthy_recipe_passes_and_leaves_nothing(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    before = sorted(place.iterdir())
+    code, out, err = called(capsys, "check", *given(place), "--full")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert sum(line.startswith("pass  ") for line in lines) == 18
+    assert not [line for line in lines if line.startswith(("warn", "fail"))]
+    assert any(line.startswith("pass  micro_batches: ") and line.endswith(" s]") for line in lines)
+    assert any(line.strip().startswith("chosen, trained on:") for line in lines)
+    assert sorted(place.iterdir()) == before
+
+
+def test_a_recipe_that_is_wrong_says_so_and_ends_with_2(place, capsys, monkeypatch, tmp_path):
+    unplanted = Encoder._ended
+    monkeypatch.setattr(Encoder, "_ended", lambda self, *given: unplanted(self, *given)[:-1])
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path))
+    code, out, _ = called(capsys, "check", *given(place))
+    assert code == 2
+    (line,) = [line for line in out.splitlines() if line.startswith("fail")]
+    assert line.startswith("fail  sequence_ends: 62 of 62 responses do not end with an end token")
+    code, _, err = called(capsys, "train", *given(place), "--output", tmp_path / "run")
+    assert code == 2 and "preflight, sequence_ends" in err and "--no-preflight" in err
+    code, _, _ = called(
+        capsys, "train", *given(place), "--output", tmp_path / "run", "--no-preflight", "--epochs", "0.1"
+    )
+    assert code == 0
+
+
+def test_a_mistake_in_the_recipe_is_told_as_train_tells_it(place, capsys):
+    assert called(capsys, "check", *given(place), "--betta", "1")[0] == 2
+    assert "did you mean `objective.beta`" in called(capsys, "check", *given(place), "--objective.betta", "1")[2]
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\r\nnext \u202eright to left\u202c"
+
+
+def shown(finding, verdict):
+    return [line.plain for line in found.lines(finding.as_json(), verdict)]
+
+
+def test_text_of_rows_cannot_speak_to_the_terminal():
+    example = Example("rows.jsonl, row 1", "why", {"chosen, trained on": HOSTILE, "prompt, read only": "x" * 999})
+    lines = shown(Finding("tokens_shown", "fine", f"Says {HOSTILE}.", examples=(example,), seconds=0.25), "pass")
+    whole = "".join(lines)
+    assert not [mark for mark in whole if ord(mark) < 32 or mark in "\u202e\u202c"]
+    assert "␛[31mred" in whole and "⏎next" in whole and lines[0].endswith(" [0.250 s]")
+    assert len(lines[-1]) < 400 and " … " in lines[-1]
+
+
+def test_what_is_trained_on_is_marked_by_word_and_style():
+    example = Example("a, row 1", "why", {"prompt, read only": "ask", "chosen, trained on": "answer"})
+    finding = Finding("tokens_shown", "fine", "Says.", examples=(example,))
+    read, trained = found.lines(finding.as_json(), "pass")[-2:]
+    assert "underline" in str(trained.spans[-1].style) and "underline" not in str(read.spans[-1].style)
+    assert trained.plain == "      chosen, trained on: answer"
+
+
+@pytest.mark.parametrize(("verdict", "shows"), [("pass", False), ("warn", True), ("fail", True)])
+def test_remedies_stand_beside_what_is_no_pass(verdict, shows):
+    assert any("Do this" in line for line in shown(Finding("x", "look", "Says.", "Do this."), verdict)) == shows
+
+
+def test_a_run_prints_its_findings(capsys):
+    finding = Finding("padding", "stop", "It differs.", "Mend it.", seconds=0.5)
+    with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True)) as progress:
+        progress(Event("preflight", {"finding": finding.as_json(), "verdict": "fail"}))
+    assert capsys.readouterr().out.splitlines() == ["fail  padding: It differs. [0.500 s]", "      Mend it."]

@@ -1,0 +1,393 @@
+"""The checks before and in the first steps of a run: what they say of a healthy one, cost and change."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import small_run
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from logratio.errors import PreflightError
+from logratio.findings import LEVELS, finding
+from logratio.models.build import SPECIAL, save_built
+from logratio.train import checkpoint
+from logratio.train.preflight.budget import Budget, planned_seconds
+from logratio.train.preflight.plan import _fits
+from logratio.train.preflight.scene import difference
+from logratio.train.preflight.steps import reloaded
+from logratio.train.preflight.subject import check
+from logratio.train.recipe import resolve
+
+BEFORE = [
+    "tokens_shown",
+    "loss_mask",
+    "sequence_ends",
+    "generation_template",
+    "learning_rate",
+    "longest_batch",
+    "reference_storage",
+    "reference_cache",
+    "first_forward",
+    "two_forwards",
+    "batch_order",
+    "reference_at_start",
+    "prefix_sharing",
+    "packing",
+    "padding",
+    "gradient_reaches",
+    "micro_batches",
+    "budget",
+]
+DURING = {"parameters_moved", "loss_fell", "updates_kept", "checkpoint_reload"}
+KINDS = {
+    "dpo": {},
+    "lora": {"lora": {"r": 4, "alpha": 8}},
+    "kto": {"objective": "kto"},
+    "bf16": {"train.precision": "bf16"},
+    "divergence": {"objective": "tdpo"},
+    "moving": {"reference_sync": {"every": 2}},
+    "plain": {"train.path": "plain"},
+    "sft": {"objective": "sft"},
+    "reward": {"objective": "reward", "eval.samples": 0},
+    "bco": {"objective": "bco"},
+    "checkpointing": {"train.checkpointing": True},
+}
+
+
+def world_of(kind, folder):
+    """Arguments of a small run of a kind."""
+    labels = kind in ("kto", "bco")
+    return {**small_run.world(folder, rows=small_run.labelled if labels else small_run.pairs), **KINDS[kind]}
+
+
+@pytest.fixture
+def everything(monkeypatch):
+    """Make every check of a run, however short it is."""
+    monkeypatch.setattr(Budget, "allows", lambda self, seconds: True)
+
+
+def checked(arguments, *, full=True, **changes):
+    """What `logratio check` finds, by name."""
+    arguments = {**small_run.RECIPE, **arguments, **changes}
+    found = check(resolve({}, {"output": "unused", **arguments}), full=full)
+    return {each.name: each for each in found}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_healthy_run_is_found_healthy_whatever_it_trains(kind, tmp_path):
+    found = checked(world_of(kind, tmp_path))
+    assert list(found) == BEFORE
+    assert {each.level for each in found.values()} <= {"fine", "note"}, [
+        each.says for each in found.values() if LEVELS.index(each.level) > 1
+    ]
+    for each in found.values():
+        assert each.says.endswith(".") and not each.says.endswith("..")
+
+
+@pytest.mark.parametrize("kind", ["dpo", "lora", "kto", "bf16", "bco", "moving"])
+def test_a_run_has_the_same_bits_with_its_checks_and_without(kind, tmp_path, everything):
+    (tmp_path / "world").mkdir()
+    arguments = world_of(kind, tmp_path / "world")
+    runs = [
+        small_run.run(**arguments, output=tmp_path / name, preflight=name == "with") for name in ("without", "with")
+    ]
+    one, two = (run.directory for run in runs)
+    assert small_run.metrics(one) == small_run.metrics(two)
+    assert (one / "samples.jsonl").read_text() == (two / "samples.jsonl").read_text()
+    weights, others = (load_file(next((path / "model").glob("*.safetensors"))) for path in (one, two))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    told = json.loads((two / "preflight.json").read_text())
+    assert {each["name"] for each in told} == {*BEFORE} - {"budget"} | DURING | {"budget"}
+    assert not (one / "preflight.json").exists()
+    manifests = [json.loads((path / "manifest.json").read_text())["preflight"] for path in (one, two)]
+    assert manifests[0] == {"ran": False}
+    assert manifests[1]["ran"] and manifests[1]["level"] in ("fine", "note") and not manifests[1]["skipped"]
+
+
+def test_what_was_found_is_told_timed_and_kept(tmp_path, everything):
+    events = []
+    run = small_run.run(**small_run.world(tmp_path), output=tmp_path / "run", preflight=True, on_event=events.append)
+    told = [event.data for event in events if event.kind == "preflight"]
+    kept = json.loads((run.directory / "preflight.json").read_text())
+    assert [each["finding"] for each in told] == kept
+    assert all(finding(each).as_json() == each for each in kept)
+    assert {each["verdict"] for each in told} == {"pass"}
+    assert all(each["seconds"] >= 0 for each in kept if each["name"] != "budget")
+    first = [event.kind for event in events].index("train")
+    before = [event.data["finding"]["name"] for event in events[:first] if event.kind == "preflight"]
+    assert before == BEFORE
+
+
+def test_examples_show_every_span_with_whether_it_is_trained_on(tmp_path):
+    shown = checked(small_run.world(tmp_path))["tokens_shown"].examples
+    rows = small_run.pairs(60)
+    assert len(shown) == 2 and "rows.jsonl, row " in shown[0].origin
+    for example in shown:
+        row = rows[int(example.origin.rpartition("row ")[2]) - 1]
+        texts = dict(example.texts)
+        assert texts["prompt, read only"].endswith(row["prompt"])
+        assert texts["chosen, trained on"].startswith(row["chosen"]) and texts["chosen, trained on"] != row["chosen"]
+        assert texts["rejected, trained on"].startswith(row["rejected"])
+
+
+def test_tolerances_come_from_measured_noise_and_only_float32_asks_for_exactly_0(tmp_path):
+    exact, rough = (checked(small_run.world(tmp_path), **KINDS[kind]) for kind in ("dpo", "bf16"))
+    assert exact["two_forwards"].figures["tolerance_nat"] == 0.0 < rough["two_forwards"].figures["tolerance_nat"]
+    for found, bound in ((exact, 2e-4), (rough, 0.1)):
+        noise = found["packing"].figures["noise_nat"]
+        expected = min(bound, max(bound / 4, 8 * noise))
+        assert found["packing"].figures["tolerance_nat"] == pytest.approx(expected, rel=1e-6)
+        assert f"{expected:.2g}" in found["packing"].says
+
+
+def test_checks_take_a_share_of_the_run_and_say_what_they_left_out(tmp_path):
+    run = small_run.run(**small_run.world(tmp_path), output=tmp_path / "run", preflight=True)
+    kept = {each["name"]: each for each in json.loads((run.directory / "preflight.json").read_text())}
+    figures = kept["budget"]["figures"]
+    assert figures["allowed_s"] == pytest.approx(0.02 * figures["planned_s"]) and figures["allowed_s"] < 1
+    left = figures["skipped"].split(", ")
+    assert "micro_batches" in left and not set(left) & set(kept)
+    assert json.loads((run.directory / "manifest.json").read_text())["preflight"]["skipped"] == left
+    assert "Left out: " in kept["budget"]["says"] and "check --full" in kept["budget"]["remedy"]
+
+
+def test_a_budget_is_2_percent_of_the_run_and_at_most_a_minute():
+    budget = Budget()
+    assert budget.allows(59) and not budget.allows(61)
+    budget.planned, budget.spent = 100.0, 1.5
+    assert budget.allows(0.4) and not budget.allows(0.6)
+    budget.planned = 1e6
+    assert budget.allows(58) and not budget.allows(59)
+    assert replace(budget, full=True).allows(1e9)
+
+
+class Planned:
+    """As much of an opening as its planned time depends on."""
+
+    def __init__(self, steps, batch_size, bin_tokens, size=1):
+        self.steps = steps
+        self.config = resolve(
+            {"model": "m", "data": "d"}, {"train.batch_size": batch_size, "train.bin_tokens": bin_tokens}
+        ).config
+        self.data = type("Data", (), {"train": range(1000)})
+        self.world = type("World", (), {"size": size})
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        (Planned(100, 8, 1000), 100 * 3 * 0.1 * 8 * 100 / 40),  # tokens decide
+        (Planned(100, 8, 20), 100 * 3 * 0.1 * 40),  # bins of a group each: 8 × 100 / 20 of them
+        (Planned(100, 8, 1000, size=4), 100 * 3 * 0.1 * 8 * 100 / 40 / 4),
+    ],
+)
+def test_the_planned_time_is_steps_times_bins_times_three_forward_passes(opening, expected):
+    assert planned_seconds(opening, tokens=40, seconds=0.1, tokens_a_group=100) == pytest.approx(expected)
+
+
+def test_a_fail_before_loading_stops_before_a_model_is_loaded(tmp_path, monkeypatch):
+    from logratio.data.tokenize import Encoder
+
+    arguments = small_run.world(tmp_path)
+    small_run.start_model(tmp_path / "start").joinpath("model.safetensors").unlink()
+    unplanted = Encoder._ended
+    monkeypatch.setattr(Encoder, "_ended", lambda self, *given: unplanted(self, *given)[:-1])
+    with pytest.raises(PreflightError, match=r"^preflight, sequence_ends: .* do not end with an end token.*--no-pre"):
+        small_run.run(**arguments, output=tmp_path / "run", cache=tmp_path / "cache", preflight=True)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["preflight"]["level"] == "stop" and manifest["status"] == "failed"
+
+
+def test_a_rate_far_above_the_suggestion_is_warned_of_and_trained_with(tmp_path):
+    found = checked(small_run.world(tmp_path), **{"train.lr": 30.0})["learning_rate"]
+    assert found.level == "look" and "suggested for dpo with a model of" in found.says and "--lr" in found.remedy
+    assert checked(small_run.world(tmp_path), **{"train.lr": 1e-12})["learning_rate"].level == "look"
+
+
+def test_the_longest_bin_is_itemised_with_the_knob_to_turn(tmp_path):
+    found = checked(small_run.world(tmp_path))["longest_batch"]
+    figures = found.figures
+    listed = sum(value for name, value in figures.items() if name.endswith("_bytes") and name != "free_bytes")
+    assert listed > figures["weights_bytes"] > 0 and figures["tokens"] >= 64
+    from logratio.train.memory import Estimate
+
+    small = Estimate(weights=10, gathered=0, gradients=4, moments=8, per_token=1, free=100)
+    assert _fits(small, 50, 20).level == "fine"
+    assert _fits(small, 95, 20).level == "look" and "train.bin_tokens to 47" in _fits(small, 95, 20).remedy
+    assert _fits(small, 500, 20).level == "stop"
+    assert _fits(small, 50, 400).level == "stop" and "ower tokens.max_length" in _fits(small, 50, 400).remedy
+
+
+def test_another_reference_may_differ_and_one_that_should_not_be_the_policy_is_told(tmp_path):
+    arguments = small_run.world(tmp_path)
+    other = small_run.start_model(tmp_path / "other", seed=1)
+    assert checked(arguments, reference=str(other))["reference_at_start"].level == "fine"
+    same = checked(arguments, reference=arguments["model"])["reference_at_start"]
+    assert same.level == "look" and "equals the policy" in same.says
+
+
+def test_a_loaded_adapter_and_its_frozen_copy_are_told_apart(tmp_path):
+    arguments = small_run.world(tmp_path)
+    run = small_run.run(**arguments, output=tmp_path / "run", lora={"r": 4, "alpha": 8})
+    found = checked({**arguments, "model": str(run.model)})
+    assert {each.level for each in found.values()} <= {"fine", "note"}
+    assert found["reference_storage"].figures["held"] > 0
+
+
+def test_differences_are_relative_and_what_is_no_number_is_never_equal():
+    import numpy as np
+
+    assert difference(np.array([-10.0]), np.array([-11.0])) == pytest.approx(1 / 11)
+    assert difference(np.array([-0.1]), np.array([-0.2])) == pytest.approx(0.1)
+    assert not difference(np.array([np.nan]), np.array([1.0])) <= 1e9
+    assert not difference(np.zeros(2), np.zeros(3)) <= 1e9
+
+
+# The first steps
+
+
+def during(folder, **changes):
+    """The findings of a run's first steps, by name; of one that stops, those up to there."""
+    arguments = {**small_run.world(folder), "output": folder / "run", "eval.samples": 0, "preflight": True, **changes}
+    try:
+        small_run.run(**arguments)
+    except PreflightError as error:
+        stopped = str(error)
+    else:
+        stopped = None
+    kept = json.loads((folder / "run" / "preflight.json").read_text())
+    return {each["name"]: each for each in kept if each["name"] in DURING}, stopped
+
+
+def test_the_first_steps_of_a_healthy_run_pass(tmp_path):
+    found, stopped = during(tmp_path, **{"train.epochs": 4.0})
+    assert stopped is None and set(found) == DURING
+    assert {each["level"] for each in found.values()} == {"fine"}
+    assert found["loss_fell"]["figures"]["steps"] == 20
+    assert found["loss_fell"]["figures"]["loss_last"] < found["loss_fell"]["figures"]["loss_first"]
+
+
+def test_weights_that_do_not_move_stop_the_run_after_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
+    found, stopped = during(tmp_path)
+    assert found["parameters_moved"]["level"] == "stop" and "No trained weight moved within 2 steps" in stopped
+    assert len([row for row in small_run.metrics(tmp_path / "run") if row["kind"] == "train"]) == 2
+
+
+def test_updates_that_are_rounded_away_stop_the_run(tmp_path, monkeypatch):
+    """Masters that are no better than bfloat16 lose what a small rate does to them."""
+    unplanted = torch.optim.AdamW.step
+
+    def rounded(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.data = weight.data.bfloat16().float()
+        before = [weight.data.clone() for group in self.param_groups for weight in group["params"]]
+        unplanted(self)
+        for weight, was in zip((w for g in self.param_groups for w in g["params"]), before, strict=True):
+            weight.data = torch.where(weight.data.bfloat16().float() == was, was, weight.data.bfloat16().float())
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", rounded)
+    monkeypatch.setattr("logratio.train.preflight.steps.MOVED", 99)
+    found, stopped = during(tmp_path, **{"train.lr": 1e-9, "train.precision": "bf16"})
+    assert found["updates_kept"]["level"] in ("look", "stop") and "lost to rounding" in found["updates_kept"]["says"]
+    assert stopped is None or "lost to rounding" in stopped
+
+
+def test_a_checkpoint_that_is_not_what_was_saved_is_found(tmp_path, monkeypatch):
+    def halved(tensors, path):
+        save_file(
+            {name: value.bfloat16() if value.is_floating_point() else value for name, value in tensors.items()}, path
+        )
+
+    monkeypatch.setattr(checkpoint, "save_file", halved)
+    found, stopped = during(tmp_path)
+    assert found["checkpoint_reload"]["level"] == "stop" and "differs from what was saved" in stopped
+
+
+def test_a_checkpoint_that_lost_a_tensor_or_cannot_be_read_is_found(tmp_path):
+    tensors = {"weight/a": torch.ones(3), "weight/b": torch.zeros(2)}
+    save_file({"weight/a": tensors["weight/a"]}, tmp_path / checkpoint.STATE)
+    assert reloaded(tmp_path, tensors).level == "stop" and "weight/b" in reloaded(tmp_path, tensors).says
+    save_file(tensors, tmp_path / checkpoint.STATE)
+    assert reloaded(tmp_path, tensors).level == "fine"
+    (tmp_path / checkpoint.STATE).unlink()
+    assert reloaded(tmp_path, tensors).level == "stop"
+
+
+def test_a_rate_of_which_float32_holds_nothing_stops_the_run(tmp_path):
+    found, stopped = during(tmp_path, **{"train.lr": 1e-30, "train.epochs": 2.0})
+    assert found["updates_kept"]["level"] == "stop" and "lost to rounding" in stopped
+    assert found["loss_fell"]["level"] != "fine"
+
+
+def test_a_resumed_run_had_its_checks(tmp_path):
+    arguments = {**small_run.world(tmp_path), "output": tmp_path / "run", "preflight": True}
+    small_run.run(**arguments, stop_at=("train", 3, ["SIGTERM"]))
+    before = (tmp_path / "run" / "preflight.json").read_text()
+    events = []
+    small_run.run(**{**arguments, "resume": "auto"}, on_event=events.append)
+    assert not [event for event in events if event.kind == "preflight"]
+    assert (tmp_path / "run" / "preflight.json").read_text() == before
+
+
+def gpt2_world(folder, n=60):
+    """A model with three kinds of dropout, and pairs."""
+    arguments = small_run.world(folder, n=n)
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": len(small_run.WORDS) + len(SPECIAL),
+        "n_positions": 64,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+    }
+    save_built(GPT2LMHeadModel(GPT2Config(**sizes)), small_run.word_tokenizer(), folder / "start")
+    return arguments
+
+
+def test_learned_positions_and_projections_that_are_shared_pass_too(tmp_path):
+    assert {each.level for each in checked(gpt2_world(tmp_path)).values()} <= {"fine", "note"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_healthy_bf16_run_passes_on_every_seed(seed, tmp_path, everything):
+    small_run.start_model(tmp_path / "start", seed=seed)
+    rows = small_run.write_rows(tmp_path / "rows.jsonl", small_run.pairs(60, seed=seed))
+    arguments = {"model": str(tmp_path / "start"), "data": str(rows), "train.precision": "bf16", "train.seed": seed}
+    run = small_run.run(**arguments, output=tmp_path / "run", preflight=True)
+    kept = json.loads((run.directory / "preflight.json").read_text())
+    assert {each["name"] for each in kept} == {*BEFORE} | DURING
+    assert not [each["says"] for each in kept if each["level"] in ("look", "stop")]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_checks_together_and_agree(tmp_path):
+    """All take part in every forward pass and gradient; one of them prints."""
+    from test_train_processes import torchrun
+
+    arguments = small_run.world(tmp_path)
+    given = [word for name in ("model", "data") for word in (f"--{name}", arguments[name])]
+    options = ["--batch-size", "8", "--lr", "1e-3", "--full"]
+    for more in ([], ["--lora", "4"], ["--train.parallel", "replicate"]):
+        code, said = torchrun("-m", "logratio", "check", *given, *options, *more, LOGRATIO_CACHE=tmp_path / "cache")
+        assert code == 0, said
+        lines = [line for line in said.splitlines() if line[:6] in ("pass  ", "warn  ", "fail  ")]
+        assert [line.split()[1].rstrip(":") for line in lines] == BEFORE and {line[:4] for line in lines} == {"pass"}
+
+
+@pytest.mark.slow
+def test_runs_of_two_processes_have_the_same_bits_with_checks_and_without(tmp_path):
+    from test_train_processes import together
+
+    arguments = {**small_run.world(tmp_path), "cache": str(tmp_path / "cache")}
+    together(
+        tmp_path,
+        [["run", str(tmp_path / name), {**arguments, "preflight": name == "with"}] for name in ("without", "with")],
+    )
+    assert small_run.metrics(tmp_path / "without") == small_run.metrics(tmp_path / "with")
+    kept = json.loads((tmp_path / "with" / "preflight.json").read_text())
+    assert DURING <= {each["name"] for each in kept} and {each["level"] for each in kept} <= {"fine", "note"}
