@@ -102,7 +102,7 @@ def intransitivity(rows: Rows, form_T: Ids, *, seed: int = 0) -> Finding:
     }
     figures |= {"flips_that_explain_it": flips(share), "prompts_compared_with_noise": noise.prompts}
     level: Level = "look" if noise.p <= _SURE else "note"
-    verdict = "more than noise gives" if level == "look" else "as many as noise gives"
+    verdict = "more than noise gives" if level == "look" else "no more than noise gives"
     return Finding(
         "intransitivity",
         level,

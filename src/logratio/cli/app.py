@@ -36,6 +36,12 @@ class Verb:
 VERBS = (
     Verb("quickstart", "Start", "[--full]", "align a model in a built-in world, in minutes, on a CPU"),
     Verb(
+        "audit",
+        "Data",
+        "DATA … [--eval-data D] [--model M] [--fix FILE]",
+        "look for faults in preference data, and mend them",
+    ),
+    Verb(
         "check", "Train", "[RECIPE.yaml] [--full] [--KEY VALUE …]", "look for what is wrong with a run before it starts"
     ),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),

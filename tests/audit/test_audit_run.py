@@ -1,0 +1,136 @@
+import json
+import time
+
+import pytest
+from planted import Writer
+
+from logratio.audit.brief import brief
+from logratio.audit.run import audit
+from logratio.cli.app import main
+from logratio.findings import LEVELS, finding
+
+REAL = {
+    "hh-harmless/train.jsonl.gz": {},
+    "hh-harmless/test.jsonl.gz": {},
+    "convarg/pairs.jsonl.gz": {},
+    "pandalm/pairs.jsonl.gz": {},
+    "tldr-judged/policy_vs_reference.jsonl.gz": {},
+    "demo-formats/dpo_en_demo.jsonl.gz": {},
+    "demo-formats/kto_en_demo.jsonl.gz": {},
+    "demo-formats/alpaca_en_demo_sft.jsonl.gz": {},
+    "imdb/train.jsonl.gz": {},
+    "tinystories/stories.jsonl.gz": {},
+}
+LARGE = ("convarg", "imdb", "tinystories")
+
+
+def file_of(tmp_path, data, name="pairs.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in data), encoding="utf-8")
+    return path
+
+
+def command(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main(["audit", *map(str, words)])
+    told = capsys.readouterr()
+    return caught.value.code, told.out, told.err
+
+
+def test_the_command_prints_verdicts_and_writes_the_document_and_its_page(tmp_path, capsys):
+    writer = Writer(1)
+    data = [writer.pair() for _ in range(80)]
+    held = [writer.pair() for _ in range(18)] + data[:2]
+    train, test = file_of(tmp_path, data + data[:5]), file_of(tmp_path, held, "held.jsonl")
+    out, clean = tmp_path / "out", tmp_path / "clean.jsonl"
+    code, told, _ = command(capsys, train, "--eval-data", test, "--out", out, "--fix", clean)
+    assert code == 0
+    lines, flat = told.splitlines(), " ".join(told.split())
+    assert lines[0].endswith("pairs with their prompt (prompt/chosen/rejected)") and lines[1].startswith("85 rows, ")
+    assert next(line for line in lines if line.startswith("stop")).split()[1] == "leakage"
+    assert "→ A repeated row weighs" in flat and str(out / "audit.html") in told
+    assert "left out: 3 repeats a row" in told and "left out: 4 prompt stands in the evaluation data" in told
+    assert clean.read_text().count("\n") == 78
+    document = json.loads((out / "audit.json").read_text())
+    assert {"data", "date", "version", "rows", "findings"} <= document.keys() and document["rows"] == 85
+    findings = [finding(entry) for entry in document["findings"]]
+    assert all(found.level in LEVELS and found.seconds is not None and found.says for found in findings)
+    assert len({found.name for found in findings}) == len(findings) >= 11
+    assert "<html" in (out / "audit.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "needs the data to look at"),
+        (["nowhere.jsonl"], "nowhere.jsonl does not exist"),
+        (["a.jsonl", "--map", "chosen"], 'has no "="'),
+        (["a.jsonl", "--fix", __file__], "exists and is not overwritten"),
+    ],
+)
+def test_a_persons_mistake_is_one_message(words, said, capsys):
+    code, out, err = command(capsys, *words)
+    assert (code, out) == (2, "") and said in " ".join(err.split())
+
+
+def test_map_names_other_columns(tmp_path, capsys):
+    data = [{"question": f"q{at}", "j": f"a{at}", "k": f"b{at}"} for at in range(3)]
+    file = file_of(tmp_path, data)
+    code, told, _ = command(capsys, file, "--map", "chosen=j", "--map", "rejected=k", "--out", tmp_path / "out")
+    assert code == 0 and "3 rows, " in told
+
+
+def test_the_same_data_gives_the_same_findings(tmp_path):
+    writer = Writer(2)
+    data = [writer.pair() for _ in range(60)]
+    one, other = ([found.as_json() | {"seconds": 0} for found in audit(data).findings] for _ in range(2))
+    assert one == other
+
+
+def test_brief_looks_at_the_first_rows_and_says_so(tmp_path):
+    writer = Writer(3)
+    data = [writer.pair() for _ in range(50)]
+    whole = brief(data + data[:1], eval_data=data[:3])
+    assert {found.name for found in whole} >= {"exact_duplicates", "contradictions", "leakage", "length", "rows"}
+    assert all(found.seconds is not None for found in whole)
+    assert next(found for found in whole if found.name == "exact_duplicates").figures["repeated_rows"] == 1
+    part = brief(file_of(tmp_path, data), most=20)
+    assert all(found.says.startswith("Among the first 20 rows: ") for found in part)
+
+
+def test_brief_takes_seconds_on_many_rows(tmp_path):
+    writer = Writer(4)
+    words = [writer.text(60) for _ in range(400)]
+    data = [
+        {
+            "prompt": words[at % 400] + str(at),
+            "chosen": words[at % 397] + str(at),
+            "rejected": words[at % 389] + str(at),
+        }
+        for at in range(20_000)
+    ]
+    file = file_of(tmp_path, data)
+    begin = time.process_time()
+    brief(file)
+    assert time.process_time() - begin < 12
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if not name.startswith(LARGE)])
+def test_real_sets_run(name, shared_data):
+    _real(name, shared_data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in REAL if name.startswith(LARGE)])
+def test_large_real_sets_run(name, shared_data):
+    _real(name, shared_data)
+
+
+def _real(name, shared_data):
+    own = audit(shared_data / name)
+    assert own.rows.count > 200
+    for found in own.findings:
+        assert finding(json.loads(json.dumps(found.as_json()))).name == found.name
+        assert len(found.says) > 20 and "\n" not in found.says
+        if found.level in ("look", "stop"):
+            assert found.remedy, found.name
