@@ -34,9 +34,11 @@ _FRAME_POINT = """
 _TOOLTIPS = """
 (() => {
   const texts = [];
+  const told = (root) =>
+    [...root.children].filter((e) => e.tagName !== "STYLE").map((e) => e.textContent).join("").trim();
   const walk = (root) => {
     for (const element of root.querySelectorAll("*")) {
-      if (element.classList.contains("bk-Tooltip")) texts.push((element.shadowRoot ?? element).textContent);
+      if (element.classList.contains("bk-Tooltip")) texts.push(told(element.shadowRoot ?? element));
       if (element.shadowRoot) walk(element.shadowRoot);
     }
   };
@@ -153,7 +155,8 @@ class Browser:
             self.press("Tab")
             name, outline, first = self.evaluate(
                 "(() => { const e = document.activeElement, first = !e.dataset.walked; e.dataset.walked = 1;"
-                " return [`${e.tagName}.${e.className}`, getComputedStyle(e).outlineStyle, first]; })()"
+                " const { outlineStyle } = getComputedStyle(e.closest('.canvas') ?? e);"
+                " return [`${e.tagName}.${e.className}`, outlineStyle, first]; })()"
             )
             seen += first
             if outline != "solid" and not name.startswith("BODY"):

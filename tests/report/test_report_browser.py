@@ -101,9 +101,7 @@ def test_pages_are_drawn_without_a_complaint_on_a_phone_too(browser, pages, name
     )
     scrolled, visible = browser.evaluate(WIDTHS)
     assert scrolled <= visible == 390
-    narrow = (
-        "[...document.querySelectorAll('.canvas > div')].filter((e) => e.getBoundingClientRect().width < 200).length"
-    )
+    narrow = "[...document.querySelectorAll('.bk-Figure')].filter((e) => e.getBoundingClientRect().width < 200).length"
     assert browser.evaluate(narrow) == 0  # those that were folded away when the page came, too
 
 
@@ -165,7 +163,7 @@ def test_every_visible_word_has_contrast(browser, pages, name, dark):
     browser.open(pages[name], width=1280, dark=dark)
     browser.evaluate(UNFOLD)
     count, bad = browser.evaluate(CONTRAST)
-    assert count > 100 and bad == []
+    assert count > 60 and bad == []
 
 
 def test_the_sample_browser_shows_the_chosen_step(browser, run_dir):
@@ -190,22 +188,29 @@ def test_prompts_are_found_and_put_in_order_by_keyboard_alone(browser, pages):
     browser.open(pages["run"], width=1280)
     browser.tab_to("input[data-search]")
     browser.type("电影")
-    assert browser.evaluate(f"{ORDER}.length") < browser.evaluate("document.querySelectorAll('.sample').length")
-    assert browser.evaluate(
-        "[...document.querySelectorAll('.sample')].every((e) => e.hidden !== e.textContent.includes('电影'))"
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('.sample')].filter((e) => !e.hidden).map((e) => e.textContent)"
     )
-    count = browser.evaluate("document.querySelector('[data-count]').textContent")
-    assert count == f"{browser.evaluate(f'{ORDER}.length')} of {browser.evaluate(ALL)} prompts"
+    assert shown and all("电影" in text for text in shown)
+    holding = browser.evaluate(
+        "[...document.querySelectorAll('.sample')].filter((e) => e.textContent.includes('电影')).length"
+    )
+    assert browser.evaluate(COUNT) == f"{len(shown)} shown of {holding} found in {browser.evaluate(ALL)} prompts"
     browser.evaluate("document.querySelector('input[data-search]').select()")
     browser.press("Backspace")
-    assert browser.evaluate(f"{ORDER}.length") == browser.evaluate(ALL)
+    assert f"of {browser.evaluate(ALL)} found" in browser.evaluate(COUNT)
     browser.tab_to("select[data-order]")
     browser.type("margin fell")
-    fell = browser.evaluate(ORDER)
-    assert fell == sorted(fell) and len(set(fell)) > 10
+    every = browser.evaluate("[...document.querySelectorAll('[data-change]')].map((e) => Number(e.dataset.change))")
+    assert browser.evaluate(ORDER) == sorted(every)[:8]
+    browser.tab_to("button[data-more]")
+    browser.press("Enter")
+    assert browser.evaluate(ORDER) == sorted(every)[:16]
+    assert browser.evaluate("document.activeElement.closest('.sample')?.dataset.change") is not None
 
 
 ALL = "document.querySelectorAll('.sample').length"
+COUNT = "document.querySelector('[data-count]').textContent"
 
 
 def test_findings_and_their_rows_open_by_keyboard_alone(browser, pages):
