@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ def judgements(rows: Rows) -> Judgements:
     often = np.flatnonzero(np.bincount(item)[item] >= 2) if len(item) else item
     edges = edges[often]
     item = np.unique(item[often], return_inverse=True)[1]
-    verdict = np.where(rows.tie_E[edges], 2, (rows.winner_E[edges] > rows.loser_E[edges]).astype(np.int64))
+    verdict = np.where(rows.tie_E[edges], 2, _second_wins(rows, edges))
     count = int(item.max(initial=-1)) + 1
     prompt = np.zeros(count, np.int32)
     prompt[item] = rows.prompt_E[edges]
@@ -55,10 +56,24 @@ def judgements(rows: Rows) -> Judgements:
     return Judgements(item, verdict, rows.annotator_E[edges].astype(np.int64), edges, table, prompt)
 
 
+def _second_wins(rows: Rows, edges: Indices) -> NDArray[np.int64]:
+    """Return 1 where the winner's text has the greater checksum, else 0.
+
+    Which of two responses is "one" must not depend on who won: the texts' numbers would, since a winner is read first.
+    """
+    used = np.unique(np.concatenate([rows.winner_E[edges], rows.loser_E[edges]]))
+    sums = np.array([zlib.crc32(rows.texts[text].encode("utf-8", "surrogatepass")) for text in used], np.int64)
+    winner, loser = (np.searchsorted(used, part[edges]) for part in (rows.winner_E, rows.loser_E))
+    greater = (sums[winner] > sums[loser]) | ((sums[winner] == sums[loser]) & (winner > loser))
+    second: NDArray[np.int64] = greater.astype(np.int64)
+    return second
+
+
 def agreement(count_I3: Numbers) -> Numbers:
     """Return, for each pair, the share of two of its judgements that agree."""
     n = count_I3.sum(1)
-    return (count_I3 * (count_I3 - 1)).sum(1) / (n * (n - 1))
+    share: Numbers = (count_I3 * (count_I3 - 1)).sum(1) / (n * (n - 1))
+    return share
 
 
 def krippendorff(count_I3: Numbers, clusters_I: NDArray[np.int32]) -> Measure:
@@ -73,18 +88,17 @@ def krippendorff(count_I3: Numbers, clusters_I: NDArray[np.int32]) -> Measure:
         count_I3: Judgements of each verdict, at least 2 a pair.
         clusters_I: Labels; pairs with one label (a prompt) are left out together. With fewer than ten, each pair is.
     """
-    names, cluster = np.unique(clusters_I, return_inverse=True)
-    if len(names) < 10:
-        names, cluster = np.arange(len(count_I3)), np.arange(len(count_I3))
+    count, cluster = len(np.unique(clusters_I)), np.unique(clusters_I, return_inverse=True)[1]
+    if count < 10:
+        count, cluster = len(count_I3), np.arange(len(count_I3))
     n = count_I3.sum(1)
     observed = (n**2 - (count_I3**2).sum(1)) / (n - 1)
     parts = np.column_stack([observed, count_I3])
-    sums = np.stack([np.bincount(cluster, weights=part, minlength=len(names)) for part in parts.T], axis=1)
+    sums = np.stack([np.bincount(cluster, weights=part, minlength=count) for part in parts.T], axis=1)
     whole = float(_alpha(sums.sum(0)[None])[0])
-    if len(names) < 2:
+    if count < 2:
         return Measure(whole, None, None, len(n))
     without = _alpha(sums.sum(0)[None] - sums)
-    count = len(names)
     se = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
     half = t_quantile(count - 1) * se
     return Measure(whole, whole - half, min(1.0, whole + half), len(n), se)

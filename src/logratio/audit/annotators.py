@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..findings import Drawing, Example, Finding, Level
 from ..maths.intervals import Measure, share_interval
+from ..report.text import visible
 from .agreement import Judgements, agreement, judgements, krippendorff
 from .judged import Indices, figures, percent, spread
 from .rows import Rows
@@ -38,7 +39,8 @@ def annotators(rows: Rows) -> Finding:
     own = judgements(rows)
     known = int(np.count_nonzero(np.bincount(own.who_J[own.who_J >= 0]))) if len(own.who_J) else 0
     if len(own.count_I3) < 2:
-        says = f"{len(rows.annotators):,} annotators are named, but no pairs that two of them judged: no agreement."
+        people = f"{len(rows.annotators):,} annotators are named, but" if rows.annotators else "Nobody is named, and"
+        says = f"{people} hardly a pair was judged twice, so nothing is said of agreement."
         return Finding("annotators", "fine", says, figures={"annotators": len(rows.annotators)})
     agree = share_interval(agreement(own.count_I3), own.prompt_I)
     alpha = krippendorff(own.count_I3, own.prompt_I)
@@ -115,7 +117,8 @@ def _expected(who: Indices, prompt: NDArray[np.int32], agree: Numbers) -> Number
     pair = np.unique(number * (int(who.max()) + 1) + who, return_inverse=True)[1]
     n = np.bincount(number)[number] - np.bincount(pair)[pair]
     k = np.bincount(number, weights=agree)[number] - np.bincount(pair, weights=agree)[pair]
-    return (k + _PRIOR * agree.mean()) / (n + _PRIOR)
+    expected: Numbers = (k + _PRIOR * agree.mean()) / (n + _PRIOR)
+    return expected
 
 
 def lower_tail(successes: int, n: int, p: float) -> float:
@@ -155,7 +158,7 @@ def _who(names: list[str], tested: int) -> str:
         return "no annotator has enough of them to be tested"
     if not names:
         return f"none of {tested:,} annotators tested stands out"
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    listed = ", ".join(map(visible, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"{len(names)} of {tested:,} annotators tested agree less with the others than chance explains ({listed})"
 
 
@@ -186,7 +189,7 @@ def _example(rows: Rows, own: Judgements, tested: Tested, a: int) -> Example:
     place, agree = with_others(own)
     at = place[(own.who_J[place] == tested.who_A[a]) & (agree == 0)][0]
     why = (
-        f"{rows.annotators[tested.who_A[a]]} judged against most others here, as in "
+        f"{visible(rows.annotators[tested.who_A[a]])} judged against most others here, as in "
         f"{percent(1 - float(tested.agree_A[a]))} of {int(tested.count_A[a]):,} pairs; "
         f"{percent(1 - float(tested.expected_A[a]))} is expected."
     )

@@ -12,6 +12,7 @@ from ..batch.group import Floats, Group, scored_masks
 from ..batch.packed import pack
 from ..config import RowsConfig, TemplateConfig, TokensConfig
 from ..data.prepare import prepare
+from ..errors import DataError
 from ..findings import Drawing, Example, Figure, Finding, Level
 from ..logps.checked import cache_of, checked_values
 from ..logps.policy import Policy, choose_path
@@ -75,18 +76,21 @@ def coverage(data: Source, loaded: Loaded, config: RowsConfig | None = None) -> 
         config: How rows become records.
 
     Raises:
-        LogratioError: The data cannot be tokenised, or a log-prob is not finite.
+        LogratioError: The data cannot be read, or a log-prob is not finite.
     """
     rows = (config or RowsConfig()).model_copy(update={"skip_bad_rows": True})
     limit = getattr(loaded.model.config, "max_position_embeddings", None) or TokensConfig().max_length
-    prepared = prepare(
-        parts(data),
-        kind="pairs",
-        tokenizer=loaded.tokenizer,
-        tokens=TokensConfig(max_length=min(limit, TokensConfig().max_length)),
-        template=TemplateConfig(),
-        rows=rows,
-    )
+    try:
+        prepared = prepare(
+            parts(data),
+            kind="pairs",
+            tokenizer=loaded.tokenizer,
+            tokens=TokensConfig(max_length=min(limit, TokensConfig().max_length)),
+            template=TemplateConfig(),
+            rows=rows,
+        )
+    except DataError as error:
+        return Finding("coverage", "note", f"No pair could be scored under {loaded.name}: {error}")
     order = permutation(len(prepared.groups), 0, 0)
     known = list(prepared.groups.select(np.sort(order[:FREQUENCIES])))
     drawn = np.sort(order[:MOST])
@@ -145,7 +149,8 @@ def _scored(groups: Sequence[Group], values: Sequence[Floats], frequencies: _Fre
             both = (sums[w], sums[lost], sizes[w], sizes[lost], common[w], common[lost])
             columns.append((*map(float, both), prompt, number))
     table = np.array(columns, np.float64).reshape(-1, 8).T
-    return Scored(*table[:6], table[6].astype(np.int64), table[7].astype(np.int64))
+    won, lost_, *rest = table
+    return Scored(won, lost_, rest[0], rest[1], rest[2], rest[3], rest[4].astype(np.int64), rest[5].astype(np.int64))
 
 
 def _finding(scored: Scored, groups: Sequence[Group], origins: Sequence[str], loaded: Loaded) -> Finding:

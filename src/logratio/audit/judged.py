@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..findings import Figure
 from ..maths.counter import permutation
 from ..maths.intervals import Measure, share_interval
+from ..report import text
 from .rows import Rows
 
 Indices = NDArray[np.int64]
@@ -39,10 +40,8 @@ def folds(clusters: NDArray[Any], seed: int = 0) -> NDArray[np.int64]:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as whole percent, with a digit more below 10 %."""
-    if share is None:
-        return "unknown"
-    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
+    """Return a share as a percentage with one decimal; None as a word."""
+    return "unknown" if share is None else text.percent(share)
 
 
 def spread(measure: Measure) -> str:

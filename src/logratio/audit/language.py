@@ -39,6 +39,8 @@ def language(rows: Rows) -> Finding:
     script_T = scripts_of(rows)
     edges = decided(rows)
     prompts, responses = _used(rows)
+    if not len(responses):
+        return Finding("language", "fine", "There are no responses.")
     said = _shares(script_T, responses)
     if not len(edges):
         return Finding("language", "fine", f"Responses are written in {_listed(said)}.", figures=_figures(said))

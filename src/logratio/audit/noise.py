@@ -25,6 +25,9 @@ LOW = 0.05
 FEWEST = 30
 """Pairs judged more than once, or rings of three, from which a rate is estimated."""
 
+MEANT = 0.05
+"""Share of pairs that must be judged more than once, where judges have no names: fewer are rather copies of rows."""
+
 _SAMPLE = 20_000
 _LARGEST = 400  # responses to a prompt whose rings are counted: the count takes their cube
 
@@ -39,11 +42,15 @@ class Repeated:
         disagree_I: Share of two judgements of the same pair that contradict each other, one value a pair.
         prompt_I: Text of its prompt.
         edge_I: One of its judgements.
+    pairs: Different pairs, those judged once included.
+    named: Whether those judged more than once have named judges.
     """
 
     disagree_I: Numbers
     prompt_I: NDArray[np.int32]
     edge_I: Indices
+    pairs: int
+    named: bool
 
 
 def noise(rows: Rows, table: Cued) -> Finding:
@@ -55,7 +62,7 @@ def noise(rows: Rows, table: Cued) -> Finding:
     the randomness of a Bradley–Terry judge and the classifier's own errors as well.
     """
     twice = repeated(rows)
-    if len(twice.disagree_I) >= FEWEST:
+    if len(twice.disagree_I) >= max(FEWEST, 0 if twice.named else MEANT * twice.pairs):
         return _estimate(rows, twice)
     bounds = [bound for bound in (_by_rings(rows), _by_agreement(rows, table)) if bound is not None]
     if not bounds:
@@ -94,13 +101,13 @@ def repeated(rows: Rows) -> Repeated:
     kept = np.sort(np.concatenate([named[first], np.flatnonzero(who < 0)]))
     edges, item = edges[kept], item[kept]
     up = rows.winner_E[edges] < rows.loser_E[edges]
-    n = np.bincount(item)
-    k = np.bincount(item, weights=up, minlength=len(n))
-    wanted = np.flatnonzero(n >= 2)
-    n, k = n[wanted], k[wanted]
+    sizes = np.bincount(item)
+    wanted = np.flatnonzero(sizes >= 2)
+    n, k = sizes[wanted], np.bincount(item, weights=up, minlength=len(sizes))[wanted]
     place = np.searchsorted(item, wanted, sorter=np.argsort(item, kind="stable"))
     edge = edges[np.argsort(item, kind="stable")[place]] if len(wanted) else np.zeros(0, np.int64)
-    return Repeated(2 * k * (n - k) / (n * (n - 1)), rows.prompt_E[edge], edge)
+    named_too = bool(len(edge)) and bool((rows.annotator_E[edge] >= 0).all())
+    return Repeated(2 * k * (n - k) / (n * (n - 1)), rows.prompt_E[edge], edge, len(sizes), named_too)
 
 
 def _estimate(rows: Rows, twice: Repeated) -> Finding:
@@ -110,11 +117,12 @@ def _estimate(rows: Rows, twice: Repeated) -> Finding:
     if (rate.low or 0.0) > LOW:
         level = "look" if (rate.low or 0.0) > HIGH else "note"
     worst = np.argsort(-twice.disagree_I, kind="stable")[:3]
+    doubt = "" if twice.named else " (no judges are named: where those are copies of rows, this is too low)"
     return Finding(
         "noise",
         level,
         f"{percent(rate.mean)} of labels are flipped ({_range(rate)}), estimated from {len(twice.disagree_I):,} pairs "
-        f"judged more than once, of which two judgements disagree {percent(differ.mean)} of the time.",
+        f"judged more than once, of which two judgements disagree {percent(differ.mean)} of the time{doubt}.",
         "" if level == "fine" else _remedy(rate),
         figures={
             "method": "repeated judgements",
@@ -138,8 +146,8 @@ def _remedy(rate: Measure) -> str:
 
 
 def _rate(differ: Measure) -> Measure:
-    ends = [None if end is None else rate_of(end) for end in (differ.mean, differ.low, differ.high)]
-    return Measure(*ends, differ.n)
+    mean, low, high = (None if end is None else rate_of(end) for end in (differ.mean, differ.low, differ.high))
+    return Measure(mean, low, high, differ.n)
 
 
 def _range(measure: Measure) -> str:
@@ -175,20 +183,20 @@ def _by_rings(rows: Rows) -> tuple[str, Measure] | None:
     edges = edges[alone]
     order = edges[np.argsort(rows.prompt_E[edges], kind="stable")]
     cuts = np.flatnonzero(np.diff(rows.prompt_E[order])) + 1
-    share, size, prompt = [], [], []
+    share: list[float] = []
+    size: list[float] = []
     for own in np.split(order, cuts):
         if len(own) >= 3:
             rings, triples = _rings(rows.winner_E[own], rows.loser_E[own])
             if triples:
                 share.append(rings / triples)
                 size.append(triples)
-                prompt.append(int(rows.prompt_E[own[0]]))
     if sum(size) < FEWEST:
         return None
     half = mean_interval(share, size)
     low = None if half.low is None else max(0.0, 2 * half.low)
     high = None if half.high is None else 2 * half.high
-    return "intransitive judgements", _rate(Measure(2 * (half.mean or 0.0), low, high, sum(size)))
+    return "intransitive judgements", _rate(Measure(2 * (half.mean or 0.0), low, high, int(sum(size))))
 
 
 def _rings(winner: NDArray[np.int32], loser: NDArray[np.int32]) -> tuple[float, float]:

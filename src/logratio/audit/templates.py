@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..findings import Example, Figure, Finding
 from ..maths.intervals import Measure, share_interval
+from ..report.text import visible
 from .judged import Indices, certain_end, decided, percent, spread
 from .rows import Rows
 
@@ -51,7 +52,7 @@ class Template:
 
     def __str__(self) -> str:
         wins = f", which win {spread(self.wins)} against those that do not" if self.wins.n >= FEWEST else ""
-        return f"{percent(self.share)} {self.where} with {self.text!r}{wins}"
+        return f'{percent(self.share)} {self.where} with "{visible(self.text)}"{wins}'
 
 
 def templates(rows: Rows) -> Finding:
@@ -119,14 +120,14 @@ def _shared(texts: Sequence[str], where: str) -> str:
 def _figures(found: Sequence[Template]) -> dict[str, Figure]:
     made: dict[str, Figure] = {}
     for one in found:
-        made[f"{one.where}s with {one.text!r}_share"] = one.share
-        made[f"{one.where}s with {one.text!r}: wins_share"] = one.wins.mean
+        made[f'{one.where}s with "{visible(one.text)}"_share'] = one.share
+        made[f'{one.where}s with "{visible(one.text)}": wins_share'] = one.wins.mean
     return made
 
 
 def _examples(rows: Rows, shown: Sequence[Template]) -> list[Example]:
     return [
-        rows.example(one.edge, f"One response {one.where}s with {one.text!r}, the other does not.")
+        rows.example(one.edge, f'One response {one.where}s with "{visible(one.text)}", the other does not.')
         for one in shown[:3]
         if one.edge >= 0
     ]

@@ -88,14 +88,9 @@ def _sizes(rows: Rows, drawn: NDArray[np.int64], tokenizer: Any) -> NDArray[np.i
     size = np.zeros(len(rows.texts), np.int64)
     for low in range(0, len(used), _BATCH):
         own = used[low : low + _BATCH]
-        encoded = backend.encode_batch([_whole(rows.texts[text]) for text in own], add_special_tokens=False)
+        encoded = backend.encode_batch([rows.texts[text] for text in own], add_special_tokens=False)
         size[own] = [len(one.ids) for one in encoded]
     return size
-
-
-def _whole(text: str) -> str:
-    """Return a text without halves of characters, which no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _over(total: NDArray[np.int64]) -> dict[str, Figure]:

@@ -84,18 +84,20 @@ class Characters:
         """Return which points are of these kinds, bool [P]."""
         wanted = np.zeros(FLAG + 1, np.bool_)
         wanted[list(kinds)] = True
-        return wanted[self.kind_P]
+        marked: Bools = wanted[self.kind_P]
+        return marked
 
     def among(self, characters: str) -> Bools:
         """Return which points are one of these characters, bool [P]."""
         wanted = np.zeros(0x10000, np.bool_)
         wanted[[ord(character) for character in characters]] = True
-        return wanted[np.minimum(self.point_P, 0xFFFF)]
+        marked: Bools = wanted[np.minimum(self.point_P, 0xFFFF)]
+        return marked
 
     @cached_property
     def letter_P(self) -> Bools:
         """Which points are letters."""
-        return (self.kind_P == SMALL) | (self.kind_P == CAPITAL)
+        return self.of(SMALL, CAPITAL)
 
     @cached_property
     def lower_P(self) -> NDArray[np.uint32]:
@@ -112,7 +114,8 @@ class Characters:
         """Characters that a reader sees: a letter with its marks is one, and so is an emoji of several points."""
         seen = ~self.of(NOTHING, MARK, JOINER, TINT)
         glued = np.zeros_like(seen)
-        glued[1:] = (self.point_P[:-1] == _JOINER) & (self.kind_P[1:] == EMOJI)
+        joined = (self.point_P[1:-1] == _JOINER) & (self.kind_P[2:] == EMOJI)
+        glued[2:] = joined & self.of(EMOJI, TINT, MARK)[:-2]
         return self.count(seen & ~glued) - self.count(self.kind_P == FLAG) / 2
 
     @cached_property

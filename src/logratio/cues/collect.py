@@ -47,7 +47,8 @@ def table(texts: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[str, ...]
         first += first_words(chars, words)
     columns: dict[str, Numbers] = {}
     if parts:
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} | opening_cues(first)
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns.update(opening_cues(first))
     return tuple(columns), np.stack(list(columns.values()), axis=1) if columns else np.zeros((0, 0))
 
 

@@ -43,4 +43,5 @@ def _ends(chars: Characters, marks: str, *, skip: str, wanted: bool) -> Numbers:
     last_N = place[chars.end_N]
     exists = last_N >= chars.begin_N
     at_mark = chars.among(marks)[np.maximum(last_N, 0)]
-    return (exists & (at_mark == wanted)).astype(np.float64)
+    ends: Numbers = (exists & (at_mark == wanted)).astype(np.float64)
+    return ends

@@ -23,7 +23,7 @@ def first_words(chars: Characters, words: Words) -> list[str]:
     """Return each text's first word in lower case; "" without words."""
     found = [""] * len(chars)
     at_N = np.searchsorted(words.owner_W, np.arange(len(chars)))
-    for n in np.flatnonzero(at_N < len(words.owner_W)):
+    for n in np.flatnonzero(at_N < len(words.owner_W)).tolist():
         word = at_N[n]
         if words.owner_W[word] == n:
             begin = int(words.begin_W[word] - chars.begin_N[n])

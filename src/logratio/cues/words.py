@@ -86,7 +86,8 @@ def unspaced() -> NDArray[np.bool_]:
 
 @cache
 def _powers() -> Hashes:
-    return np.cumprod(np.full(_LONGEST, _FACTOR))
+    powers: Hashes = np.multiply.accumulate(np.full(_LONGEST, _FACTOR, np.uint64))
+    return powers
 
 
 def mixed(state: Hashes) -> Hashes:

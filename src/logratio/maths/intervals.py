@@ -46,7 +46,7 @@ NOTHING = Measure(None, None, None, 0)
 
 
 def mean_interval(
-    values: ArrayLike, weights: ArrayLike | None = None, clusters: Sequence[Any] | None = None
+    values: ArrayLike, weights: ArrayLike | None = None, clusters: Sequence[Any] | NDArray[Any] | None = None
 ) -> Measure:
     """Return the (weighted) mean with its t-interval.
 
@@ -94,7 +94,7 @@ def proportion_interval(successes: float, n: int) -> Measure:
     return Measure(share, low, high, n, math.sqrt(share * (1 - share) / n))
 
 
-def share_interval(values: ArrayLike, clusters: Sequence[Any] | None = None) -> Measure:
+def share_interval(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any] | None = None) -> Measure:
     """Return the mean of values in [0, 1] with a Wilson interval that allows for clusters.
 
     The interval is Wilson's at the effective sample size p(1−p)/se², at most n, where se is that of `mean_interval`;
@@ -154,7 +154,7 @@ def _wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def _rows(
-    values: ArrayLike, weights: ArrayLike | None, clusters: Sequence[Any] | None
+    values: ArrayLike, weights: ArrayLike | None, clusters: Sequence[Any] | NDArray[Any] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return values, weights and cluster numbers of the rows with a positive weight."""
     value = np.asarray(values, np.float64).reshape(-1)
