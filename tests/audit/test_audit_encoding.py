@@ -43,6 +43,7 @@ def test_mojibake_is_seen_and_undone(text, wrong):
     ("text", "kind", "clean"),
     [
         ("a\ufffdb", "replacement characters", "a\ufffdb"),
+        ("one \x96 two\x85", "control characters", "one – two…"),
         ("a\x00b\x1bc", "control characters", "abc"),
         ("\ufeffab", "byte order marks", "ab"),
         ("a\u202eb", "direction overrides", "a\u202eb"),

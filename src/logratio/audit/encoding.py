@@ -37,7 +37,8 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
     "HTML left over": re.compile(r"(?i:<(?:br|p|div|span)\s*/?>|&(?:amp|lt|gt|quot|nbsp|#\d{1,6});)"),
 }
 _ANY = re.compile("|".join(f"(?:{pattern.pattern})" for pattern in (*_KINDS.values(), _MISREAD)))
-_REMOVED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
+_C1 = re.compile("[\x80-\x9f]")
+_REMOVED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
 
 MOJIBAKE = "mojibake"
 _MILD = ("direction overrides", "HTML left over")
@@ -147,14 +148,31 @@ def decoded_again(text: str) -> str:
 
 
 def repaired(text: str) -> tuple[str, list[str]]:
-    """Return a text with what can be repaired undone, and what that was."""
+    """Return a text with what can be repaired undone, and what that was.
+
+    C1 controls are what Windows-1252 uses for quotes and dashes, and become those; other controls are taken out.
+
+    Raises:
+        MissingExtraError: There is something to repair, and the extra `audit` is not installed.
+    """
     done = []
     if is_mojibake(text):
         text, done = decoded_again(text), ["mojibake decoded again"]
+    if _C1.search(text):
+        text = _without_c1(text)
+        done.append("signs of Windows-1252 restored")
     clean = _REMOVED.sub("", text)
     if clean != text:
         done.append("control characters and byte order marks taken out")
     return clean, done
+
+
+def _without_c1(text: str) -> str:
+    try:
+        from ftfy.fixes import fix_c1_controls
+    except ImportError as error:
+        raise MissingExtraError("repairing mojibake", "audit") from error
+    return str(fix_c1_controls(text))
 
 
 def _begins_with_mark(path: Path) -> bool:

@@ -26,7 +26,10 @@ _STYLES = {"stop": "bold red", "look": "yellow", "note": "cyan", "fine": "green"
 def run(
     *data: Annotated[str, Parameter(name="DATA", help="Files, folders or hub names.")],
     eval_data: Annotated[
-        tuple[str, ...], Parameter(help="What will be evaluated on: say what of it stands in DATA; may be repeated.")
+        tuple[str, ...],
+        Parameter(
+            show_default=False, help="What will be evaluated on: say what of it stands in DATA; may be repeated."
+        ),
     ] = (),
     model: Annotated[
         str | None, Parameter(help="Also say what this model makes of the responses: a folder or hub name.")
@@ -38,7 +41,8 @@ def run(
         Path | None, Parameter(help="Folder for audit.json and audit.html; default: audits/<date>-<data>.")
     ] = None,
     map: Annotated[
-        tuple[str, ...], Parameter(help="FIELD=PATH, where columns have other names; may be repeated.")
+        tuple[str, ...],
+        Parameter(show_default=False, help="FIELD=PATH, where columns have other names; may be repeated."),
     ] = (),
 ) -> None:
     """Look for faults in preference data of any format; say what each means and what to do."""
