@@ -124,6 +124,9 @@ class EveryConfig(Leaf):
 
     eval: Share = Field(0.1, description="between evaluations")
     checkpoint: Share = Field(0.1, description="between checkpoints")
+    noise_scale: Share | None = Field(
+        None, description="between probes of the gradient noise scale, each a quarter of a step; default: none"
+    )
 
 
 class KeepConfig(Leaf):

@@ -96,11 +96,21 @@ def test_the_numbers_do_not_depend_on_the_batch(measured, start, moved, bin_toke
     close(evaluate(str(moved), data=ROWS, reference=str(start), bin_tokens=bin_tokens, **settings), measured)
 
 
+CALIBRATION = ("brier", "ece", "overconfidence")
+
+
+def but_calibration(result):
+    """What a model by itself is measured by: only a run says what its margins imply."""
+    return {name: value for name, value in result.items() if name not in CALIBRATION}
+
+
 def test_a_run_knows_its_reference_and_its_beta(measured, run, start):
     result = evaluate(run, data=ROWS, samples=20, max_new_tokens=12)
-    close(result, measured, 1e-9)
+    close(but_calibration(result), measured, 1e-9)
     assert result["about"]["beta"] == 0.3
     assert result["about"]["reference"] == f"{start}, with which the run began"
+    assert result["brier"]["n"] == 30 and len(result["about"]["calibration"]["bins"]) == 1
+    assert "no run says" in measured["about"]["calibration"]["why_not"]
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4}])
@@ -113,7 +123,9 @@ def test_a_run_that_training_made(tmp_path, start, lora):
     assert result["logratio_chosen"]["mean"] > result["logratio_rejected"]["mean"]
     assert result["kl"]["low"] > 0.1
     assert result["about"]["reference"] == f"{start}, with which the run began"
-    close(evaluate(made.model, data=ROWS, reference=str(start), samples=20, max_new_tokens=8), result)
+    close(evaluate(made.model, data=ROWS, reference=str(start), samples=20, max_new_tokens=8), but_calibration(result))
+    logged = [json.loads(line) for line in (made.directory / "metrics.jsonl").read_text().splitlines()][-1]
+    assert set(CALIBRATION) <= logged.keys() and result["brier"]["high"] < 0.25
     assert all(row["policy"] and row["reference"] for row in side_by_side(made.directory, max_new_tokens=5))
 
 

@@ -14,6 +14,7 @@ from ..maths.intervals import Measure
 from ..models.dropout import returns_dropout
 from ..models.load import Loaded
 from ..objectives import load as load_objective
+from .calls import run_calibration
 from .kl import kl_measures, sample_groups, sample_measures
 from .pairs import Rule, length_baseline, pair_measures, text_measures
 from .responses import response_measures
@@ -79,6 +80,8 @@ def evaluate(
     )
     measures, rule = _judged_measures(kind, first.texts, first.values, before, scale)
     measures |= _other_measures(first.texts, first.values, before)
+    calls, plotted = _calibration(kind, subject, first, before)
+    measures |= calls
     about = {
         "model": subject.name,
         "reference": against,
@@ -88,6 +91,7 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
         **first.about(),
+        **plotted,
     }
     return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about}
 
@@ -165,6 +169,17 @@ def _judged_measures(
         **text_measures(texts.judged, after.judged),
     }
     return measures, rule
+
+
+def _calibration(
+    kind: Kind, subject: Subject, seen: _PolicyPass, before: Values | None
+) -> tuple[dict[str, Measure], dict[str, Any]]:
+    """Return measures of calibration on pairs, and under "calibration" what a plot needs or why there is none."""
+    if kind not in ("pairs", "rankings"):
+        return {}, {}
+    reference = before.judged if before else None
+    measures, calibration = run_calibration(subject, seen.texts.judged, seen.values.judged, reference)
+    return measures, {"calibration": calibration}
 
 
 def _other_measures(texts: Texts, after: Values, before: Values | None) -> dict[str, Measure]:

@@ -13,14 +13,15 @@ c = max(p, 1 − p), and whether the favoured response is the preferred one, r.
     overconfidence   mean (c − r); above 0: surer than right
 
 Both orders of a pair are counted, so the base rate is ½ and the decomposition of Murphy (1973) holds exactly. Bins have
-equal mass (Nguyen and O'Connor 2015); equal calls are never divided. |·| of a noisy difference is too large: the excess
-is estimated by adding as much noise again (Kumar et al. 2019, arXiv:1909.10155), with the covariance of the bins'
-differences clustered by prompt, and taken off; the interval reflects the same draws about the estimate, from 0 on.
+equal mass (Nguyen and O'Connor 2015); equal calls are never divided. |·| of a noisy difference is too large (Kumar et
+al. 2019, arXiv:1909.10155): reported is the error of the same differences scaled down until, with their noise on top,
+they are expected to look as they do. At the ends of the interval they would look so, or less or more so, in 2.5 % of
+cases. The noise has the covariance of the bins' differences, clustered by prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +39,15 @@ from .implied import Implied, implied, why_not
 NAMES = ("brier", "ece", "overconfidence")
 """Measures of calibration."""
 
+UNDECIDED = "Calibration is not measured: no held-out pair has a winner, or the loss is flat at one of them."
+
 MOST, LEAST = 10, 20
 """Bins, and pairs that each has at least, as far as equal calls allow."""
 
 EVEN = 2.5e-5
 """A call this close to ½ favours neither response: log-ratios within 1e-4 nat are rounding."""
 
-_DRAWS = 4096
+_DRAWS, _TAIL = 2048, 0.025
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +89,7 @@ def calibrated(
     reason = unmeasured(objective, settings, groups)
     calls = None if reason else implied(objective, settings, groups, logps, state)
     if calls is None:
-        return {}, {"why_not": reason or "Calibration is not measured: no held-out pair is one that the loss decides."}
+        return {}, {"why_not": reason or UNDECIDED}
     found = calibration(calls)
     return dict(found.measures), found.to_json()
 
@@ -182,7 +185,23 @@ def _error(bin_E: NDArray[np.int64], off: Floats, prompt: NDArray[np.int64], pre
     floor = np.where(np.diag(covariance) <= 1e-12, predicted * (1 - predicted) / size, 0.0)
     values, vectors = np.linalg.eigh(covariance + np.diag(floor))
     noise = stream("calibration").standard_normal((_DRAWS, len(size))) @ (vectors * np.sqrt(values.clip(min=0))).T
-    drawn = np.abs(gap + noise) @ share
-    found = max(0.0, 2 * plain - float(drawn.mean()))
-    low, high = (2 * plain - float(np.quantile(drawn, q)) for q in (0.975, 0.025))
-    return Measure(found, min(found, max(0.0, low)), max(found, high), n, float(drawn.std()))
+
+    def looks(scale: float) -> Floats:
+        return np.asarray(np.abs(scale * gap + noise) @ share)
+
+    found = _scale(lambda scale: float(looks(scale).mean()) < plain)
+    low = _scale(lambda scale: float((looks(scale) >= plain).mean()) < _TAIL)
+    high = _scale(lambda scale: float((looks(scale) <= plain).mean()) > _TAIL)
+    mean, least, most = (min(1.0, scale * plain) for scale in (found, min(low, found), max(high, found)))
+    return Measure(mean, least, most, n, float(looks(1.0).std()))
+
+
+def _scale(below: Callable[[float], bool]) -> float:
+    """Return the scale in [0, 8] at which something that rises with it stops being below, by bisection."""
+    low, high = 0.0, 8.0
+    if not below(low):
+        return low
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) else (low, middle)
+    return (low + high) / 2

@@ -153,7 +153,7 @@ def _slopes(objective: Objective, settings: Settings, batch: PackedBatch, logps:
     terms = objective.terms(settings)
     losses = objective.losses(replace(logps, **{name: leaf}), batch, settings)
     total = torch.stack([terms[key].coefficient * loss.sum() for key, loss in losses.items() if key != IMITATION]).sum()
-    (gradient,) = torch.autograd.grad(total, leaf)
+    gradient: Tensor = torch.autograd.grad(total, leaf)[0]
     return gradient
 
 

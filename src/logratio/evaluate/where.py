@@ -185,7 +185,10 @@ def _kept(run: Path) -> list[Group]:
     file = run / "pairs.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
     if not rows or "ids" not in rows[0]:
-        raise RunError(f"{run} kept no held-out pairs with their tokens (pairs.jsonl); give some with data=.")
+        raise RunError(
+            f"{run} kept no held-out pairs with their tokens (pairs.jsonl), as runs do whose objective has a margin "
+            "against a reference; give some pairs with data=."
+        )
     groups = [_group(row) for row in rows]
     scored = [[int(row["length_chosen"]), int(row["length_rejected"])] for row in rows]
     if [[_scored(group, 0), _scored(group, 1)] for group in groups] != scored:

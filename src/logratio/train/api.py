@@ -173,7 +173,8 @@ def _left(directory: RunDirectory) -> Run | None:
     if directory.manifest().get("status") != "finished" or not ((path / "model").is_dir() and measured.is_file()):
         return None
     evaluation = json.loads(measured.read_text(encoding="utf-8"))
-    evaluation.pop("before", None)
+    for beside in ("before", "calibration"):
+        evaluation.pop(beside, None)
     return Run(path, "finished", directory.steps_made(), evaluation)
 
 

@@ -19,6 +19,7 @@ from .distributed import local, reshard
 from .gradient import Bins, Learner, metric_names, step_gradient
 from .memory import within_memory
 from .moving import PREFIX
+from .noise_scale import SMALL, estimates, small_square
 from .optim import Optimizer
 from .preflight.steps import FirstSteps
 from .rundir import RunDirectory
@@ -118,6 +119,7 @@ def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: flo
         job.learner.moving.follow(index)
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
         step = replace(step, groups=job.learner.with_reference(step.groups))
+        small = small_square(job.learner, job.optimizer, step) if _probed(job, index) else None
         totals = step_gradient(job.learner, step, bins)
     norm = job.optimizer.clip(job.config.train.clip)
     if not math.isfinite(norm):
@@ -130,7 +132,13 @@ def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: flo
     lr = rate(index, job.source.steps, peak=job.lr, schedule=train.schedule, warmup=train.warmup)
     with within_memory(f"step {index + 1}, update of the weights", step.groups, job.learner.bin_tokens):
         totals.add("rounded_away", job.optimizer.step(lr, index))
-    means = totals.reduce(job.learner.world, [*metric_names(job.learner, step), "rounded_away"])
+    names = [*metric_names(job.learner, step), "rounded_away"]
+    if small is not None:
+        totals.add(SMALL, small)
+        names.append(SMALL)
+    means = totals.reduce(job.learner.world, names)
+    if small is not None:
+        means |= estimates(means.pop(SMALL), norm, step)
     seconds = time.monotonic() - started
     return {
         "kind": "train",
@@ -141,6 +149,11 @@ def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: flo
         "tokens_per_s": round(sum(group.tokens for group in step.groups) / seconds, 1),
         "time": round(time.monotonic() - began, 3),
     }
+
+
+def _probed(job: Fit, index: int) -> bool:
+    share = job.config.every.noise_scale
+    return share is not None and due(index + 1, job.source.steps, share)
 
 
 def _worst(job: Fit) -> str:

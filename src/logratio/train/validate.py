@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..batch.group import Group, Ints
 from ..batch.logps import Logps
+from ..evaluate.calibration import calibrated
 from ..evaluate.kl import divergence, sample_measures
 from ..evaluate.measure import Scored, objective_measures
 from ..logps.reference import require_finite
@@ -94,9 +95,13 @@ class Validation:
 
     def _measures(self, groups: Sequence[Group], logps: Logps, members: Sequence[int]) -> dict[str, Any]:
         """Evaluate the objective on some of the groups, as if they were one step."""
-        scored = Scored.whole([groups[i] for i in members], part(groups, logps, members), self.learner.state)
-        found = objective_measures(scored, self.learner.objective, self.learner.settings)
-        return {name: measure.to_json() for name, measure in found.items()}
+        own, logps = [groups[i] for i in members], part(groups, logps, members)
+        scored = Scored.whole(own, logps, self.learner.state)
+        objective, settings = self.learner.objective, self.learner.settings
+        calls, calibration = calibrated(objective, settings, own, logps, self.learner.state)
+        found = {**objective_measures(scored, objective, settings), **calls}
+        row: dict[str, Any] = {name: measure.to_json() for name, measure in found.items()}
+        return {**row, "calibration": calibration} if calls else row
 
     def sample(self, done: int) -> dict[str, Any]:
         """Sample every fixed prompt once, keep the texts, and measure length, repetition, ended share and KL."""
