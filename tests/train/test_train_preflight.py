@@ -86,16 +86,18 @@ def test_a_healthy_run_is_found_healthy_whatever_it_trains(kind, tmp_path):
         assert each.says.endswith(".") and not each.says.endswith("..")
 
 
-@pytest.mark.parametrize("kind", ["dpo", "lora", "kto", "bf16", "bco", "moving"])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("lora", "bco", "moving", "divergence", "plain")]
+
+
+@pytest.mark.parametrize("kind", ["kto", "bf16", *SLOW])
 def test_a_run_has_the_same_bits_with_its_checks_and_without(kind, tmp_path, everything):
     (tmp_path / "world").mkdir()
-    arguments = world_of(kind, tmp_path / "world")
+    arguments = {**world_of(kind, tmp_path / "world"), "eval.samples": 0, "every.eval": 1}
     runs = [
         small_run.run(**arguments, output=tmp_path / name, preflight=name == "with") for name in ("without", "with")
     ]
     one, two = (run.directory for run in runs)
     assert small_run.metrics(one) == small_run.metrics(two)
-    assert (one / "samples.jsonl").read_text() == (two / "samples.jsonl").read_text()
     weights, others = (load_file(next((path / "model").glob("*.safetensors"))) for path in (one, two))
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     told = json.loads((two / "preflight.json").read_text())
@@ -228,6 +230,7 @@ def test_another_reference_may_differ_and_one_that_should_not_be_the_policy_is_t
     assert same.level == "look" and "equals the policy" in same.says
 
 
+@pytest.mark.slow
 def test_a_loaded_adapter_and_its_frozen_copy_are_told_apart(tmp_path):
     arguments = small_run.world(tmp_path)
     run = small_run.run(**arguments, output=tmp_path / "run", lora={"r": 4, "alpha": 8})
@@ -250,7 +253,14 @@ def test_differences_are_relative_and_what_is_no_number_is_never_equal():
 
 def during(folder, **changes):
     """The findings of a run's first steps, by name; of one that stops, those up to there."""
-    arguments = {**small_run.world(folder), "output": folder / "run", "eval.samples": 0, "preflight": True, **changes}
+    arguments = {
+        **small_run.world(folder),
+        "output": folder / "run",
+        "eval.samples": 0,
+        "every.eval": 1,
+        "preflight": True,
+        **changes,
+    }
     try:
         small_run.run(**arguments)
     except PreflightError as error:

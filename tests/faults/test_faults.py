@@ -1,0 +1,45 @@
+"""Every silent bug of offline training is caught, by what the page in docs says, and that page leaves none out."""
+
+import re
+from pathlib import Path
+
+import page
+import pytest
+from planted import FAULTS
+
+NAMES = [f"{fault.number}-{fault.what[:50].replace(' ', '_')}" for fault in FAULTS]
+DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path, monkeypatch):
+    """Wrong tokens and log-probs must not reach another test."""
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+def test_it_is_caught_and_named(fault, request, monkeypatch):
+    fault.catcher.ready()
+    fault.plant(monkeypatch)
+    message = fault.catcher.caught(request)
+    assert fault.says in message
+    assert fault.says or fault.catcher.told.startswith("test: ")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+def test_without_it_nothing_is_found(fault, request):
+    fault.catcher.healthy(request)
+
+
+def test_the_page_lists_every_bug_with_what_catches_it():
+    text = DOCS.read_text(encoding="utf-8")
+    assert text == page.text()
+    numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+    assert set(numbers) >= set(range(1, 25)) and numbers == sorted(numbers)
+
+
+def test_tests_that_are_only_named_exist():
+    for number, what, test in page.NAMED:
+        path, _, name = test.partition("::")
+        file = next(Path(__file__).parents[1].rglob(f"{path}.py"))
+        assert f"def {name}(" in file.read_text(encoding="utf-8"), (number, what)
