@@ -5,7 +5,7 @@ import pytest
 from judged_pairs import coin, columns, longer, pairs, sentence
 
 from logratio.audit.cued import cued
-from logratio.audit.length import length
+from logratio.audit.length import auc, length
 
 
 def found(rows):
@@ -66,6 +66,29 @@ def test_code_points_do_without_cues():
     quick, whole = length(data), length(data, cued(data))
     assert quick.figures["longer_wins_share"] == whole.figures["longer_wins_share"]
     assert quick.as_json()["drawing"]["kind"] == "lines"
+
+
+def test_single_judgements_compare_every_good_with_every_bad():
+    rng = np.random.default_rng(8)
+    rows = [
+        {"prompt": f"q{n}", "completion": sentence(rng, 10 + 10 * good, 30 + 10 * good), "label": bool(good)}
+        for n, good in enumerate(rng.integers(0, 2, 200))
+    ]
+    finding = found(rows)
+    size = {good: [len(row["completion"]) for row in rows if row["label"] is good] for good in (True, False)}
+    wins = np.mean([(one > other) + (one == other) / 2 for one in size[True] for other in size[False]])
+    assert finding.figures["good_longer_share"] == pytest.approx(wins) and finding.level == "look"
+    assert finding.figures["good_longer_share_low"] < wins < finding.figures["good_longer_share_high"]
+
+
+def test_the_interval_of_all_pairs_holds_the_truth():
+    """Normal lengths one standard deviation apart: Φ(1/√2) = 0.7602."""
+    held = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        measure = auc(rng.normal(1, 1, 60), rng.normal(0, 1, 90))
+        held.append(measure.low <= 0.7602 <= measure.high)
+    assert np.mean(held) > 0.9
 
 
 def test_few_pairs_are_not_judged():

@@ -158,3 +158,15 @@ def test_of_very_many_pairs_whole_prompts_are_drawn():
 def test_sets_without_pairs_are_fine():
     assert found([{"prompt": "p", "response": "r"}]).level == "fine"
     assert found(pairs(11, 60, coin, per_prompt=60)).level == "note"  # one prompt: no other to predict for
+
+
+def test_features_that_say_nothing_can_be_left_out():
+    """One feature that tells, 150 that do not, 300 rows: the others' noise costs accuracy unless they are left out."""
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(300, 151))
+    x[:, 0] += 1.2
+    fold = folds(np.arange(300))
+    whole, chosen = hits(unseen_scores(x, fold)), hits(unseen_scores(x, fold, least=3.0))
+    assert chosen.mean() > whole.mean() + 0.05 and chosen.mean() == pytest.approx(0.885, abs=0.05)  # Φ(1.2)
+    nothing = rng.normal(size=(300, 5))
+    assert hits(unseen_scores(nothing, fold, least=10.0)).mean() == 0.5

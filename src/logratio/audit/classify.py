@@ -42,19 +42,30 @@ def fit(x_NF: Numbers, weight_N: Numbers | None = None) -> Numbers:
     return w
 
 
-def unseen_scores(x_NF: Numbers, fold_N: NDArray[np.int64], weight_N: Numbers | None = None) -> Numbers:
+def unseen_scores(
+    x_NF: Numbers, fold_N: NDArray[np.int64], weight_N: Numbers | None = None, *, least: float = 0.0
+) -> Numbers:
     """Return each row's score x·w by weights that were fitted without its fold, [N]; NaN where there is one fold.
 
     Features are divided by their size (root mean square) in the rows fitted to.
+
+    Args:
+        x_NF: Features.
+        fold_N: Fold of each row.
+        weight_N: As in `fit`.
+        least: Leave out features for which |Σ x| / √(Σ x²) over the rows fitted to, normal with variance 1 if the
+            feature says nothing, is smaller: of hundreds that say nothing each adds a little noise.
     """
     score = np.full(len(x_NF), np.nan)
     for fold in np.unique(fold_N):
         held = fold_N == fold
         if held.all():
             break
-        scale = size_of(x_NF[~held])
-        w = fit(x_NF[~held] / scale, None if weight_N is None else weight_N[~held])
-        score[held] = x_NF[held] @ (w / scale)
+        seen = x_NF[~held]
+        scale = size_of(seen)
+        kept = np.flatnonzero(np.abs(seen.sum(0)) >= least * scale * np.sqrt(len(seen)))
+        w = fit(seen[:, kept] / scale[kept], None if weight_N is None else weight_N[~held])
+        score[held] = x_NF[held][:, kept] @ (w / scale[kept])
     return score
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..findings import Drawing, Figure, Finding, Level
-from ..maths.intervals import Measure, share_interval
+from ..maths.intervals import Measure, share_interval, t_quantile
 from .cued import CHARACTERS, Cued
 from .judged import FEWEST, decided, figures, folds, percent, spread
 from .rows import Rows
@@ -30,6 +32,8 @@ def length(rows: Rows, table: Cued | None = None) -> Finding:
         table: Its cues, whose length counts what a reader sees; None counts code points, which is quicker.
     """
     edges, long, short, won = _lengths(rows, table)
+    if len(edges) < FEWEST and min(rows.label_L.sum(), (~rows.label_L).sum()) >= FEWEST // 2:
+        return _of_labels(rows)
     if len(edges) < FEWEST:
         return Finding("length", "fine", f"{len(edges):,} pairs have a winner, too few to tell whether length decides.")
     prompt = rows.prompt_E[edges]
@@ -78,6 +82,46 @@ def _lengths(rows: Rows, table: Cued | None) -> tuple[NDArray[np.int64], Numbers
         winner, loser = size[table.winner_D], size[table.loser_D]
     won = np.where(winner == loser, 0.5, (winner > loser).astype(np.float64))
     return edges, np.maximum(winner, loser), np.minimum(winner, loser), won
+
+
+def _of_labels(rows: Rows) -> Finding:
+    """Single judgements: how often a good response is longer than a bad one, over all such pairs."""
+    size = np.array([len(rows.texts[text]) for text in rows.response_L], np.float64)
+    good, bad = size[rows.label_L], size[~rows.label_L]
+    wins = auc(good, bad)
+    level = _level(wins, wins)
+    return Finding(
+        "length",
+        level,
+        f"A response judged good is longer than one judged bad in {spread(wins)} of all such pairs; their medians are "
+        f"{np.median(good):,.0f} and {np.median(bad):,.0f} characters.",
+        _REMEDY if level == "look" else "",
+        figures={
+            "judgements": len(size),
+            **figures("good_longer_share", wins),
+            "good_median_characters": float(np.median(good)),
+            "bad_median_characters": float(np.median(bad)),
+        },
+    )
+
+
+def auc(above: Numbers, below: Numbers) -> Measure:
+    """Return P(x > y) + ½ P(x = y) for x of `above` [M] and y of `below` [N], with its interval.
+
+    By placements (DeLong, DeLong and Clarke-Pearson 1988): se² = var(V_x)/M + var(V_y)/N, where V_x is the share of
+    `below` that x exceeds and V_y the share of `above` that exceeds y.
+    """
+
+    def placed(values: Numbers, others: Numbers) -> Numbers:
+        ordered = np.sort(others)
+        rank = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+        return rank / (2 * len(others))
+
+    of_above, of_below = placed(above, below), 1 - placed(below, above)
+    mean = float(of_above.mean())
+    se = math.sqrt(float(of_above.var(ddof=1) / len(above) + of_below.var(ddof=1) / len(below)))
+    half = t_quantile(min(len(above), len(below)) - 1) * se
+    return Measure(mean, max(0.0, mean - half), min(1.0, mean + half), len(above) + len(below), se)
 
 
 def _by_ratio(ratio: Numbers, won: Numbers, prompt: NDArray[np.int32]) -> Measure:
