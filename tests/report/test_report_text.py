@@ -33,6 +33,7 @@ def test_visible_text_always_encodes_and_is_a_fixed_point(text):
     ("value", "seen"),
     [
         (0, "0"),
+        (-0.0, "0"),
         (1e-6, "1e−6"),
         (-0.0123456, "−0.01235"),
         (0.6931471, "0.6931"),

@@ -118,10 +118,10 @@ def calibration(run: RunFiles) -> Scatter | str | None:
     said = f"Calibration error (ECE) {number(error.mean)}. " if error else ""
     return Scatter(
         "Calibration",
-        "implied win probability of the favoured response",
+        "implied win probability",
         "share that won",
         [dots],
-        f"{said}On the dotted line, what the margins claim comes true; below it they claim too much.",
+        f"{said}On the dotted line, what the margins claim comes true; below it they claim too much. Of each pair, the response that the policy favours.",
         share=True,
         share_x=True,
         diagonal=True,

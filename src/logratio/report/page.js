@@ -66,7 +66,8 @@
       const found = sorted.filter((item) => item.textContent.toLocaleLowerCase().includes(wanted));
       const shown = new Set(found.slice(0, most));
       for (const item of items) item.hidden = !shown.has(item);
-      count.textContent = `${shown.size} shown of ${found.length} found in ${items.length} prompts`;
+      const of = wanted ? `${found.length} found in ${items.length}` : `${items.length}`;
+      count.textContent = `${shown.size} shown of ${of} prompts`;
       more.hidden = found.length <= most;
     }
 

@@ -41,6 +41,7 @@ def number(value: float) -> str:
     """Return a number with at most four significant digits; very small or large ones in powers of ten."""
     if not math.isfinite(value):
         return str(value)
+    value += 0.0  # −0 is 0
     if value and not 1e-3 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.2e}".split("e")
         text = f"{float(mantissa):g}e{int(exponent)}"
