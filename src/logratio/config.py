@@ -159,6 +159,9 @@ class RunConfig(Leaf):
     trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_listed)] = Field(
         (), description="where metrics go beside metrics.jsonl"
     )
+    stop_on: Literal["collapse"] | None = Field(
+        None, description="collapse: stop once samples repeat, do not end or leave nothing to chance; default: go on"
+    )
     output: str | None = Field(None, description="run directory; default: runs/<date>-<model>-<objective>")
 
     @model_validator(mode="after")

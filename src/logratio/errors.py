@@ -62,6 +62,10 @@ class PreflightError(LogratioError):
     """A check before or in the first steps of a run that found something wrong; names figure, cause and remedy."""
 
 
+class CollapseError(LogratioError):
+    """A run that was to stop when its samples collapse, and whose samples have; says what became of them."""
+
+
 class MissingExtraError(LogratioError):
     """An optional dependency that is not installed; carries the pip line that adds it."""
 

@@ -28,7 +28,8 @@ class Metric:
     Attributes:
         label: Its name for people.
         formula: How it is computed.
-        unit: Its unit: `share` lies in [0, 1]; "1" has none; `of the objective` is whatever its loss is in.
+        unit: Its unit: `share` (counted) and `probability` (averaged) lie in [0, 1]; "1" is none; `of the objective` is
+            whatever its loss is in.
         where: On what it is measured.
     """
 
@@ -39,7 +40,7 @@ class Metric:
 
     @property
     def share(self) -> bool:
-        """Whether it is a share in [0, 1]."""
+        """Whether it is a share in [0, 1], of items that are counted."""
         return self.unit == "share"
 
 
@@ -71,11 +72,14 @@ _PAIRS = {
         "Log-prob of rejected, per token", "Σ log π(y⁻|x) / Σ rejected tokens", "nat/token", _BOTH
     ),
     "effective_gradient": Metric(
-        "Effective gradient", "σ(−margin), mean over pairs: the weight of a pair's gradient in DPO", "share", _BOTH
+        "Effective gradient",
+        "σ(−margin), mean over pairs: the weight of a pair's gradient in DPO",
+        "probability",
+        _BOTH,
     ),
     "saturated": Metric("Saturated pairs", f"share of pairs with σ(−margin) < {SATURATED:g}", "share", _BOTH),
     "confidence": Metric(
-        "Implied accuracy", "σ(|margin|), mean over pairs: the accuracy that the margins claim", "share", _BOTH
+        "Implied accuracy", "σ(|margin|), mean over pairs: the accuracy that the margins claim", "probability", _BOTH
     ),
     "likelihood_accuracy": Metric(
         "Accuracy of the plain log-prob", "share of pairs with log π(y⁺|x) > log π(y⁻|x), ½ where equal", "share", _BOTH

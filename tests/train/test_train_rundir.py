@@ -131,7 +131,7 @@ def test_logs_are_cut_back_to_a_checkpoint_and_never_filled_up(tmp_path, create)
     run = create(tmp_path / "r")
     run.append("metrics.jsonl", TRAINED)
     at = run.offsets()
-    assert at == {"metrics.jsonl": (run.path / "metrics.jsonl").stat().st_size, "samples.jsonl": 0}
+    assert at == {"metrics.jsonl": (run.path / "metrics.jsonl").stat().st_size, "samples.jsonl": 0, "margins.jsonl": 0}
     for log in LOGS:
         run.append(log, TRAINED)
     run.cut(at)

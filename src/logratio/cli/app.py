@@ -48,7 +48,8 @@ VERBS = (
     Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
-    Verb("report", "Understand", "RUN", "write a run's report.html again"),
+    Verb("report", "Understand", "RUN [RUN …]", "write a run's report.html again, or compare runs"),
+    Verb("diagnose", "Understand", "RUN [--where] [--learned]", "say what a run's metrics show, and what to do"),
     Verb("objectives", "Understand", "[NAME …] [--markdown]", "list objectives: formula, needs, defaults, paper"),
     Verb(
         "lab", "Understand", "[OBJECTIVE …] [--regime NAME] [--page FILE]", "see what objectives converge to, exactly"

@@ -32,6 +32,7 @@ _PANELS = {
     "every": "Intervals, as shares of the run",
     "keep": "Checkpoints",
     "trackers": "Trackers",
+    "stop_on": "Stopping",
 }
 MAIN = Group.create_ordered("Run")
 ABOUT_RECIPE = "A YAML file with these keys, as `train: {lr: 1e-6}`; options win over it."

@@ -21,7 +21,14 @@ REPEATED = 4
 def divergence(
     reference: nn.Module, prompts: Sequence[Ints], drawn: Sequence[Sequence[Sample]], *, bin_tokens: int
 ) -> Measure:
-    """Return the sequence KL of samples against a reference, by `kl_measures` on the samples' own log-probs.
+    """Return the sequence KL of samples against a reference: the first of `divergences`."""
+    return divergences(reference, prompts, drawn, bin_tokens=bin_tokens)["kl"]
+
+
+def divergences(
+    reference: nn.Module, prompts: Sequence[Ints], drawn: Sequence[Sequence[Sample]], *, bin_tokens: int
+) -> dict[str, Measure]:
+    """Return the KL of samples against a reference, by `kl_measures` on the samples' own log-probs.
 
     Args:
         reference: A `Policy`.
@@ -31,7 +38,7 @@ def divergence(
     """
     groups = sample_groups(prompts, drawn)
     own = [np.concatenate([sample.logps for sample in samples]) for samples in drawn]
-    return kl_measures(groups, own, score(reference, groups, bin_tokens=bin_tokens))["kl"]
+    return kl_measures(groups, own, score(reference, groups, bin_tokens=bin_tokens))
 
 
 def kl_measures(
@@ -68,10 +75,13 @@ def kl_measures(
 def sample_measures(prompts: Sequence[Ints], drawn: Sequence[Sequence[Sample]]) -> dict[str, Measure]:
     """Return what samples look like, whatever the reference.
 
-    sample_length  tokens a response, the stop token included
-    ended          share of responses that reached a stop token before the length limit
-    repetition     share of a response's 4-grams that occurred in it before; responses of under 4 tokens have none
-    distinct_2     distinct bigrams / bigrams over all responses; without interval, and lower the more are sampled
+    sample_length      tokens a response, the stop token included
+    ended              share of responses that reached a stop token before the length limit
+    repetition         share of a response's 4-grams that occurred in it before; responses of under 4 tokens have none
+    distinct_2         distinct bigrams / bigrams over all responses; without interval, and lower the more are sampled
+    self_overlap       share of a response's different 4-grams that another prompt's response has too, mean over such
+                       couples of responses; without interval, and the same however many are sampled
+    entropy_per_token  −Σ log π(y_t) / tokens of samples drawn at temperature 1, nats a token
     """
     flat = [(prompt.tobytes(), sample) for prompt, samples in zip(prompts, drawn, strict=True) for sample in samples]
     owners = [owner for owner, _ in flat]
@@ -82,6 +92,12 @@ def sample_measures(prompts: Sequence[Ints], drawn: Sequence[Sequence[Sample]]) 
         "ended": share_interval([float(sample.ended) for _, sample in flat], owners),
         "repetition": share_interval([repetition(tokens) for _, tokens in long], [owner for owner, _ in long]),
         "distinct_2": Measure(len(bigrams) / bigrams.total() if bigrams else None, None, None, bigrams.total()),
+        "self_overlap": _overlap(long),
+        "entropy_per_token": mean_interval(
+            [-sample.logps.astype(np.float64).mean() for _, sample in flat],
+            [len(sample.tokens) for _, sample in flat],
+            owners,
+        ),
     }
 
 
@@ -89,6 +105,24 @@ def repetition(tokens: NDArray[np.int32]) -> float:
     """Return the share of 4-grams that occurred before in the same tokens; 0 for fewer than four."""
     grams = _grams(tokens, REPEATED)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _overlap(long: Sequence[tuple[bytes, NDArray[np.int32]]]) -> Measure:
+    """Return the mean share of a response's different 4-grams that a response to another prompt has too.
+
+    Counting how many responses have a 4-gram gives the mean over all couples without forming them.
+    """
+    having = [(owner, set(_grams(tokens, REPEATED))) for owner, tokens in long]
+    everywhere = Counter(gram for _, grams in having for gram in grams)
+    within: dict[bytes, Counter[tuple[int, ...]]] = {}
+    for owner, grams in having:
+        within.setdefault(owner, Counter()).update(grams)
+    size = Counter(owner for owner, _ in having)
+    total, couples = 0.0, 0
+    for owner, grams in having:
+        shared = sum(everywhere[gram] - within[owner][gram] for gram in grams)
+        total, couples = total + shared / len(grams), couples + len(having) - size[owner]
+    return Measure(total / couples if couples else None, None, None, len(having))
 
 
 def sample_groups(prompts: Sequence[Ints], drawn: Sequence[Sequence[Sample]]) -> list[Group]:

@@ -15,10 +15,11 @@ from ..batch.logps import Logps
 from ..batch.packed import PackedBatch, pack
 from ..logps.whole import join
 from ..maths.intervals import Measure, mean_interval, share_interval
+from ..metrics import METRICS
 from ..objectives.base import Objective, Settings, Term
-from ..objectives.metrics import TABLE, Metric
+from ..objectives.metrics import Metric
 
-_SHARES = {name for name, (_, unit) in TABLE.items() if unit == "share"}
+_SHARES = {name for name, metric in METRICS.items() if metric.share}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def objective_measures(scored: Scored, objective: Objective, settings: Settings)
         for name, loss in losses.items()
         for unit in [terms[name].unit]
     }
-    values = {**values, **objective.metrics(scored.logps, scored.batch, settings)}
+    values = {**values, **objective.measured(scored.logps, scored.batch, settings)}
     return {name: scored.measure(name, metric) for name, metric in values.items()}
 
 
@@ -112,7 +113,7 @@ def measured_names(objective: Objective, settings: Settings, group: Group) -> li
 def metric_names(objective: Objective, settings: Settings, batch: PackedBatch) -> list[str]:
     """Return the names of an objective's metrics on batches with the columns of this one."""
     zeros_R, zeros_S = torch.zeros(len(batch.target_R)), torch.zeros(batch.responses)
-    return list(objective.metrics(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R, zeros_S), batch, settings))
+    return list(objective.measured(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R, zeros_S), batch, settings))
 
 
 def _loss_names(terms: Mapping[str, Term]) -> dict[str, str]:

@@ -18,10 +18,15 @@ from .measure import Scored
 NAMES = (
     "accuracy",
     "margin",
+    "effective_gradient",
+    "saturated",
+    "confidence",
     "logratio_chosen",
     "logratio_rejected",
     "logratio_chosen_per_token",
     "logratio_rejected_per_token",
+    "logp_chosen_per_token",
+    "logp_rejected_per_token",
 )
 """What `pair_measures` returns."""
 
@@ -31,7 +36,7 @@ Rule = Literal["longer wins", "shorter wins"]
 def pair_measures(
     groups: Sequence[Group], policy: Sequence[Floats], reference: Sequence[Floats] | None, *, beta: float
 ) -> dict[str, Measure]:
-    """Return accuracy, margin and log-ratios by the names and formulas of `objectives.metrics.TABLE`.
+    """Return accuracy, margin and log-ratios by the names and formulas of `logratio.metrics`.
 
     Pairs that people called a tie have no winner and are left out.
 

@@ -18,7 +18,7 @@ NEEDS = Needs(head="score")
 
 
 def score_measures(policy: Policy, groups: Sequence[Group], *, bin_tokens: int) -> dict[str, Measure]:
-    """Return accuracy, margin and scores by the names and formulas of `objectives.metrics.TABLE`.
+    """Return accuracy, margin and scores by the names and formulas of `logratio.metrics`.
 
     Args:
         policy: Around a reward model.

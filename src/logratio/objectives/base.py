@@ -13,7 +13,7 @@ from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..config import Leaf
 from .facts import Facts
-from .metrics import Metric
+from .metrics import Metric, shared_metrics
 
 Unit = Literal["token", "response", "edge", "group"]
 Data = Literal["demonstrations", "pairs", "labels", "rankings"]
@@ -48,7 +48,7 @@ class Objective:
         settings: Its settings' type.
         terms: Settings → the terms of its loss.
         losses: (log-probs, batch, settings) → one value per item and term.
-        metrics: (log-probs, batch, settings) → per-item values by name; formulas in `metrics.TABLE`.
+        metrics: (log-probs, batch, settings) → per-item values by name; formulas in `logratio.metrics`.
         needs: Settings → what it reads.
         state: Settings → running values before the first step, by name; the loop keeps and checkpoints them, and the
             functions find them as float64 scalars in `batch.state`. Needs scope "step".
@@ -79,3 +79,8 @@ class Objective:
     origin: str = ""
     supervised: bool = False
     facts: Facts = field(default_factory=Facts)
+
+    def measured(self, logps: Logps, batch: PackedBatch, settings: Any) -> dict[str, Metric]:
+        """Return its own metrics, and those that every objective with a reference has."""
+        shared = shared_metrics(logps, batch) if self.needs(settings).reference else {}
+        return {**shared, **self.metrics(logps, batch, settings)}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch
+from ..metrics import EQUAL, SATURATED
 from .views import PairLogps, PairSums, scored_pairs, scores
 
 
@@ -34,69 +35,64 @@ class Metric:
         return (value * weight).sum(), weight.sum()
 
 
-EQUAL = 1e-4
-"""Log-ratios this close, in nats, count as equal: one sequence's log-prob differs between bins by up to 6e-5."""
-
-TABLE: dict[str, tuple[str, str]] = {
-    "loss": ("Σ_k c_k Σ_i w_i ℓ_ki / Σ_i w_i over the step", "as the objective"),
-    "nll_per_token": ("−Σ log π(y_t) / Σ 1 over scored tokens", "nat/token"),
-    "accuracy": (
-        "share of pairs with chosen log-ratio (reward model: score) above the rejected one, ½ where they differ by at "
-        f"most {EQUAL:g} nat",
-        "share",
-    ),
-    "margin": ("β·(chosen log-ratio − rejected log-ratio); reward model: r⁺ − r⁻", "nat"),
-    "score": ("mean of the reward model's r over responses", "nat"),
-    "score_chosen": ("r of the chosen response, mean over pairs", "nat"),
-    "score_rejected": ("r of the rejected response, mean over pairs", "nat"),
-    "likelihood_accuracy": ("share of pairs with log π(y⁺|x) > log π(y⁻|x), ½ where equal", "share"),
-    "per_token_accuracy": ("share of pairs with log π(y⁺|x)/|y⁺| > log π(y⁻|x)/|y⁻|, ½ where equal", "share"),
-    "logp_chosen_per_token": ("Σ log π(y⁺|x) / Σ chosen tokens", "nat/token"),
-    "logp_rejected_per_token": ("Σ log π(y⁻|x) / Σ rejected tokens", "nat/token"),
-    "logratio_chosen": ("log π(y⁺|x)/π_ref(y⁺|x), summed over the response", "nat"),
-    "logratio_rejected": ("log π(y⁻|x)/π_ref(y⁻|x), summed over the response", "nat"),
-    "logratio_chosen_per_token": ("Σ chosen log-ratios / Σ chosen tokens", "nat/token"),
-    "logratio_rejected_per_token": ("Σ rejected log-ratios / Σ rejected tokens", "nat/token"),
-    "logratio_desirable": ("log π(y|x)/π_ref(y|x) over responses labelled good", "nat"),
-    "logratio_undesirable": ("log π(y|x)/π_ref(y|x) over responses labelled bad", "nat"),
-    "baseline_raw": ("mean log π(y'|x)/π_ref(y'|x) over mismatched responses y'", "nat"),
-    "baseline": ("max(0, baseline_raw): KTO's z₀", "nat"),
-    "reward_shift": ("½·(E₊ + E₋) of β·log π/π_ref, running: BCO's δ", "nat"),
-    "pair_weight": ("min(1, Π over both responses of exp mean_t[log π(y_t) − log Σ_v π(v)²]): WPO's w", "1"),
-    "beta": ("β₀·(1 + α·(mean margin of kept pairs − running mean)), at least 10⁻³: the step's β", "1/nat"),
-    "clipped": ("share of pairs whose margin was clipped at ±2R_max: χPO", "share"),
-    "drift_chosen": ("Σ_t KL(π_ref ‖ π) over the vocabulary along the chosen response", "nat"),
-    "drift_rejected": ("Σ_t KL(π_ref ‖ π) over the vocabulary along the rejected response", "nat"),
-    "held": ("share of pairs in which an exponent was held at its limit", "share"),
-    "grad_norm": ("‖∇loss‖₂ over all trainable parameters before clipping", "1"),
-    "lr": ("learning rate of the step", "1"),
-    "rounded_away": ("share of sampled elements with a gradient whose stored weight did not change", "share"),
-    "tokens_per_s": ("packed tokens of the step / its seconds, prompts counted once", "token/s"),
-}
-"""Every training metric: its formula and its unit."""
-
-
 def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
-    """Return accuracy, margin and log-ratios of E pairs (formulas in `TABLE`)."""
+    """Return accuracy, margin and log-ratios of E pairs (formulas in `logratio.metrics`)."""
     chosen, rejected = pairs.chosen_logratio, pairs.rejected_logratio
     difference = chosen - rejected
     return {
         "accuracy": Metric(_right(difference), "edge"),
-        "margin": Metric(beta * difference, "edge"),
+        **margin_metrics(beta * difference),
         "logratio_chosen": Metric(chosen, "edge"),
         "logratio_rejected": Metric(rejected, "edge"),
         "logratio_chosen_per_token": Metric(chosen / pairs.chosen_length, "edge", pairs.chosen_length),
         "logratio_rejected_per_token": Metric(rejected / pairs.rejected_length, "edge", pairs.rejected_length),
+        **_per_token(pairs),
     }
 
 
+def margin_metrics(margin: Tensor) -> dict[str, Metric]:
+    """Return margins of E pairs, and what the logistic function makes of them (formulas in `logratio.metrics`)."""
+    pull = torch.sigmoid(-margin)
+    return {
+        "margin": Metric(margin, "edge"),
+        "effective_gradient": Metric(pull, "edge"),
+        "saturated": Metric((pull < SATURATED).to(pull), "edge"),
+        "confidence": Metric(torch.sigmoid(margin.abs()), "edge"),
+    }
+
+
+def shared_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
+    """Return what any objective with a reference is measured by (formulas in `logratio.metrics`).
+
+    Responses borrowed from another prompt (response column `mismatched`) are left out.
+    """
+    ratio_R = logps.policy_R - batch.token["reference"].to(logps.policy_R)
+    borrowed_S = batch.response.get("mismatched")
+    own_R = None if borrowed_S is None else (1 - borrowed_S).index_select(0, batch.response_R)
+    return {"kl_data": Metric(ratio_R.square() / 2, "token", own_R)}
+
+
+def raising(slope_R: Tensor, logp_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `gradient_raising` is the quotient of: the pull on tokens made more probable, and on all.
+
+    A step lowers the logit of a scored token itself by ∂loss/∂log π(y_t) · (1 − π(y_t)) times its rate; a token that is
+    certain already is not pulled, however large its coefficient.
+
+    Args:
+        slope_R: ∂loss/∂log π(y_t) of each scored token.
+        logp_R: log π(y_t), nats.
+    """
+    pull_R = slope_R.detach().double().abs() * -torch.expm1(logp_R.detach().double())
+    return (pull_R * (slope_R < 0)).sum(), pull_R.sum()
+
+
 def score_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
-    """Return a reward model's accuracy, margin and scores (formulas in `TABLE`)."""
+    """Return a reward model's accuracy, margin and scores (formulas in `logratio.metrics`)."""
     score_S, pairs = scores(logps), scored_pairs(logps, batch)
     difference = pairs.chosen - pairs.rejected
     return {
         "accuracy": Metric(_right(difference), "edge"),
-        "margin": Metric(difference, "edge"),
+        **margin_metrics(difference),
         "score": Metric(score_S, "response"),
         "score_chosen": Metric(pairs.chosen, "edge"),
         "score_rejected": Metric(pairs.rejected, "edge"),
@@ -122,10 +118,16 @@ def decided(metrics: dict[str, Metric], tie: Tensor) -> dict[str, Metric]:
 
 
 def likelihood_metrics(pairs: PairSums) -> dict[str, Metric]:
-    """Return accuracies and log-probs of E pairs by the policy alone (formulas in `TABLE`)."""
+    """Return accuracies and log-probs of E pairs by the policy alone (formulas in `logratio.metrics`)."""
     return {
         "likelihood_accuracy": Metric(_wins(pairs.chosen - pairs.rejected), "edge"),
         "per_token_accuracy": Metric(_wins(pairs.chosen_mean - pairs.rejected_mean), "edge"),
+        **_per_token(pairs),
+    }
+
+
+def _per_token(pairs: PairSums) -> dict[str, Metric]:
+    return {
         "logp_chosen_per_token": Metric(pairs.chosen_mean, "edge", pairs.chosen_length),
         "logp_rejected_per_token": Metric(pairs.rejected_mean, "edge", pairs.rejected_length),
     }

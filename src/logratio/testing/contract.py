@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from ..batch.packed import PackedBatch, pack
+from ..metrics import METRICS
 from ..objectives.base import Objective
 from ..objectives.custom import from_function
 from ..objectives.facts import Facts
-from ..objectives.metrics import TABLE
 from .cases import Case, case, even_pairs, variants
 
 Check = Callable[[Objective], None]
@@ -51,8 +51,8 @@ def shapes(objective: Objective) -> None:
         for name, loss in losses.items():
             assert loss.shape == (sizes[terms[name].unit],), f"{name}: shape {tuple(loss.shape)}, {sizes}"
             assert bool(loss.isfinite().all()), f"{name} is not finite"
-        for name, metric in objective.metrics(given.logps(given.logp_R), given.batch, given.settings).items():
-            assert name in TABLE, f"metric {name} has no formula and unit in metrics.TABLE"
+        for name, metric in objective.measured(given.logps(given.logp_R), given.batch, given.settings).items():
+            assert name in METRICS, f"metric {name} has no formula and unit in logratio.metrics"
             assert metric.unit == "step" or metric.value.shape == (sizes[metric.unit],), f"metric {name}"
 
 

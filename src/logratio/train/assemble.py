@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +25,7 @@ from .memory import Estimate, bin_budget, estimate
 from .moving import MovingReference, weight_bytes
 from .opening import Opening
 from .optim import Optimizer
+from .pairlog import PairLog
 from .preflight.run import Preflight
 from .preflight.tokens import Tokenised
 from .recipe import Resolved, learning_rate, to_yaml
@@ -35,6 +36,7 @@ from .signals import Interrupted, StopRequest
 from .source import FileSource, read_groups
 from .sync import described
 from .validate import Prompts, Validation
+from .watch import Watch
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def assemble(
     validation = _validation(learner, data, passing, values, opening.tokenizer, directory, reachable=reachable)
     _tell_sampling(validation.fixed, opening.model, world, emit)
     source = replace(source, reference=values)
-    fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {})
+    watch = Watch(directory, config, opening.steps, emit)
+    fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {}, watch)
     return Assembled(fit, opening.model, opening.tokenizer, opening, max(spots, default=None))
 
 
@@ -277,7 +280,11 @@ def _validation(
         seed=config.train.seed,
         live=live if learner.needs.reference and (reachable or learner.moving is not None) else None,
     )
-    return Validation(learner, held, data.choosing, fixed, lambda row: directory.append("samples.jsonl", row))
+
+    def keep_sample(row: Mapping[str, Any]) -> None:
+        directory.append("samples.jsonl", row)
+
+    return Validation(learner, held, data.choosing, fixed, keep_sample, PairLog(directory, tokenizer))
 
 
 def _that_fit(held: Sequence[Group], passing: ReferencePass) -> list[Ints]:

@@ -18,6 +18,7 @@ from ..evaluate import measure
 from ..logps.policy import Policy
 from ..logps.whole import Axis, join, slots
 from ..objectives.base import Objective, Settings
+from ..objectives.metrics import raising
 from .distributed import World, sync_gradients
 from .finite import Finite
 from .moving import MovingReference
@@ -99,8 +100,9 @@ class Learner:
 
 
 def metric_names(learner: Learner, step: Step) -> list[str]:
-    """Return the names of the objective's metrics, read off the step's first group."""
-    return measure.metric_names(learner.objective, learner.settings, pack(step.groups[:1]).with_state(learner.state))
+    """Return the names of the step's metrics, those of the objective read off its first group."""
+    own = measure.metric_names(learner.objective, learner.settings, pack(step.groups[:1]).with_state(learner.state))
+    return own if learner.needs.head == "score" else [*own, "gradient_raising"]
 
 
 def denominators(learner: Learner, groups: Sequence[Group]) -> dict[str, float]:
@@ -209,9 +211,13 @@ def _item_route(learner: Learner, step: Step, bins: Bins) -> Totals:
             continue
         loss = weighted(learner, learner.objective.losses(logps, batch, learner.settings), batch, bins.totals)
         finite.note("loss", loss.reshape(1), batch)
+        if logps.score_S is None:
+            logps.policy_R.retain_grad()
         (loss + _auxiliary(step, batch, logps)).backward()
         out.loss = out.loss + loss.detach().double()
-        for name, metric in learner.objective.metrics(_detached(logps), batch, learner.settings).items():
+        if logps.score_S is None and logps.policy_R.grad is not None:
+            out.add("gradient_raising", raising(logps.policy_R.grad, logps.policy_R))
+        for name, metric in learner.objective.measured(_detached(logps), batch, learner.settings).items():
             out.add(name, metric.total())
     finite.check()
     return out
@@ -244,7 +250,9 @@ def _step_route(learner: Learner, step: Step, bins: Bins, packed: PackedBatch) -
     out = Totals()
     if world.rank == 0:  # every rank holds the same numbers: one of them counts
         out.loss = loss.detach().double()
-        for name, metric in learner.objective.metrics(_detached(floats), whole, learner.settings).items():
+        if "policy_R" in coefficients:
+            out.add("gradient_raising", raising(coefficients["policy_R"], floats.policy_R))
+        for name, metric in learner.objective.measured(_detached(floats), whole, learner.settings).items():
             out.add(name, metric.total())
     finite.check()
     learner.advance(_detached(floats), whole)

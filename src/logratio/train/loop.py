@@ -27,6 +27,7 @@ from .schedule import rate
 from .signals import StopRequest
 from .source import FileSource, Step
 from .validate import Validation
+from .watch import Watch
 
 SMALLER_IS_BETTER = ("loss", "nll")
 """How the names of such metrics begin: a run of several terms measures `loss_NAME` of each."""
@@ -48,6 +49,7 @@ class Fit:
         emit: Tells listeners.
         stop: Set by a signal.
         best: What the best checkpoint so far is, by `keep.best`.
+        diagnosis: Reads the rows as they come and warns of what they show.
         watch: Looks at the first steps; None where no checks were asked for, or a run is resumed.
     """
 
@@ -62,6 +64,7 @@ class Fit:
     emit: Callable[..., None]
     stop: StopRequest
     best: dict[str, Any]
+    diagnosis: Watch
     watch: FirstSteps | None = None
 
     def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
@@ -79,10 +82,13 @@ def fit(job: Fit, *, start: int) -> int:
     Raises:
         NonFiniteError: A loss or gradient is not finite; names step, rows and tensor.
         MemoryBudgetError: A bin does not fit; names its tokens and the knob.
+        CollapseError: The samples have collapsed, and `stop_on` asks to stop then.
     """
     steps, began = job.source.steps, time.monotonic()
     if start == 0:
         _evaluate(job, 0, began)
+    else:
+        job.diagnosis.restore()
     with made_ahead(
         partial(_coming, job), range(start, steps), thread=job.learner.world.device.type == "cuda"
     ) as coming:
@@ -91,12 +97,15 @@ def fit(job: Fit, *, start: int) -> int:
             _record(job, "train", row)
             if job.watch is not None:
                 job.watch.after_step(done, row)
-            improved = due(done, steps, job.config.every.eval) and _evaluate(job, done, began)
+            evaluated = due(done, steps, job.config.every.eval)
+            improved = evaluated and _evaluate(job, done, began)
             asked = job.learner.world.any(bool(job.stop))
             if improved or asked or due(done, steps, job.config.every.checkpoint):
                 checkpoint(job, done)
             if asked and done < steps:
                 return done
+            if evaluated and done < steps:
+                job.diagnosis.require_sound(done, job.learner.world.text)
     return steps
 
 
@@ -169,6 +178,7 @@ def _evaluate(job: Fit, done: int, began: float) -> bool:
         measured = job.evaluate(done)
     row = {"kind": "eval", "step": done, **measured, "time": round(time.monotonic() - began, 3)}
     _record(job, "eval", row)
+    job.diagnosis.look(done)
     name = job.config.keep.best
     if name is None:
         return False
@@ -183,6 +193,7 @@ def _evaluate(job: Fit, done: int, began: float) -> bool:
 
 def _record(job: Fit, kind: Literal["train", "eval"], row: Mapping[str, Any]) -> None:
     job.run.append("metrics.jsonl", row)
+    job.diagnosis.add(row)
     job.emit(kind, row=row, step=row["step"], steps=job.source.steps)
 
 

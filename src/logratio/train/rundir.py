@@ -14,7 +14,7 @@ from typing import IO, Any
 from ..errors import RunError
 from ..files import atomic_path, write_json
 
-LOGS = ("metrics.jsonl", "samples.jsonl")
+LOGS = ("metrics.jsonl", "samples.jsonl", "margins.jsonl")
 
 
 class RunDirectory:
@@ -99,7 +99,7 @@ class RunDirectory:
         return sum(1 for line in lines if '"kind": "train"' in line)
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
-        """Add one line to `metrics.jsonl` or `samples.jsonl`; a number that is not finite becomes null."""
+        """Add one line to a log; a number that is not finite becomes null."""
         if self._lock is None:
             return
         line = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n"
@@ -142,13 +142,15 @@ class RunDirectory:
 
 
 _OWN = {".lock", "config.yaml", "manifest.json", "preflight.json", "checkpoints", "report.html", "tensorboard", "wandb"}
-_OWN |= {*LOGS}
+_OWN |= {"findings.json", "pairs.jsonl", *LOGS}
 """What may be there of a run that never made a step."""
 _WRITTEN_WHOLE = (
     "config.yaml",
     "manifest.json",
     "preflight.json",
     "evaluation.json",
+    "findings.json",
+    "pairs.jsonl",
     "report.html",
     "model",
     "checkpoints/step-????????",

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from ..batch.group import Group, Ints
 from ..batch.logps import Logps
 from ..evaluate.calibration import calibrated
-from ..evaluate.kl import divergence, sample_measures
+from ..evaluate.kl import divergences, sample_measures
+from ..evaluate.margins import margin_spread
 from ..evaluate.measure import Scored, objective_measures
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, part, whole
 from ..rollout.generate import Sample, generate
 from .distributed import unsharded
 from .gradient import Learner, Live
+from .pairlog import PairLog
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Validation:
         select: Positions in `groups` on which a best checkpoint is chosen; None without that wish.
         fixed: Prompts to sample from.
         keep_sample: Takes a row for `samples.jsonl`.
+        pairs: Keeps the margin of each held-out pair; None does not.
     """
 
     learner: Learner
@@ -60,6 +63,7 @@ class Validation:
     select: NDArray[np.int64] | None
     fixed: Prompts
     keep_sample: Callable[[Mapping[str, Any]], None]
+    pairs: PairLog | None = None
 
     def __call__(self, done: int) -> dict[str, Any]:
         """Return measures by name, each {mean, low, high, n}, after `done` steps.
@@ -69,6 +73,8 @@ class Validation:
         if not self.groups:
             return self.sample(done)
         groups, logps = self._scored(done)  # first, since FSDP2 is set up by the whole model's forward, not a part's
+        if self.pairs is not None:
+            self.pairs.keep(done, groups, logps, self.learner)
         row = {**self._measures(groups, logps, range(len(groups))), **self.sample(done)}
         if self.select is None:
             return row
@@ -98,10 +104,12 @@ class Validation:
         own, logps = [groups[i] for i in members], part(groups, logps, members)
         scored = Scored.whole(own, logps, self.learner.state)
         objective, settings = self.learner.objective, self.learner.settings
+        spread, quantiles = margin_spread(scored, objective, settings)
         calls, calibration = calibrated(objective, settings, own, logps, self.learner.state)
-        found = {**objective_measures(scored, objective, settings), **calls}
+        found = {**objective_measures(scored, objective, settings), **spread, **calls}
         row: dict[str, Any] = {name: measure.to_json() for name, measure in found.items()}
-        return {**row, "calibration": calibration} if calls else row
+        plotted = {"margin_quantiles": quantiles, "calibration": calibration if calls else None}
+        return {**row, **{name: values for name, values in plotted.items() if values}}
 
     def sample(self, done: int) -> dict[str, Any]:
         """Sample every fixed prompt once, keep the texts, and measure length, repetition, ended share and KL."""
@@ -121,7 +129,7 @@ class Validation:
         out = sample_measures(fixed.prompts, drawn)
         if fixed.live is not None:
             with fixed.live() as reference:
-                out["kl"] = divergence(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
+                out |= divergences(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
         return {name: measure.to_json() for name, measure in out.items()}
 
 

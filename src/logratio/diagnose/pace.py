@@ -1,0 +1,105 @@
+"""Learning rate and β, too small or too large: how far the policy went, and how hard it is still pulled."""
+
+from __future__ import annotations
+
+from ..findings import Drawing, Finding
+from . import limits
+from .history import History, Point, Window
+from .show import Line, lines, number, percent
+
+
+def spread(window: Window) -> float | None:
+    """Return the nats between the 5 % and the 95 % quantile of an evaluation's margins; None where not measured."""
+    if "p05" not in window.quantiles or "p95" not in window.quantiles:
+        return None
+    return window.quantiles["p95"] - window.quantiles["p05"]
+
+
+def apart(history: History) -> float | None:
+    """Return the same of h = margin/β at the last evaluation: how far the policy tells pairs apart, in nats."""
+    wide = spread(history.windows[-1])
+    return None if wide is None else wide / (history.about.beta or 1.0)
+
+
+def overshot(history: History) -> tuple[int, float] | None:
+    """Return the step of the first pass at which the held-out loss was highest, and by what share above step 0.
+
+    None where it did not rise, or the policy had hardly moved: then β is what makes the loss large.
+    """
+    loss = history.held("loss")
+    moved = dict(history.held("kl_data"))
+    far = [(step, point) for step, point in loss[1:] if moved.get(step, _FAR).mean > limits.MOVED]
+    early = [(step, point) for step, point in far if step <= history.pass_steps + 1e-9]
+    if not early or loss[0][1].mean <= 0:
+        return None
+    first = loss[0][1]
+    step, most = max(early, key=lambda at: at[1].mean)
+    by = most.mean / first.mean - 1
+    return (step, by) if by > limits.UNSTABLE and most.beyond(first, limits.Z) > 0 else None
+
+
+def learning_rate(history: History) -> Finding | None:
+    """Return whether steps are so short that nothing moves, or so long that even the first pass does harm."""
+    loss = history.held("loss")
+    if len(loss) < 2 or loss[0][1].mean <= 0:
+        return None
+    first, last = loss[0][1], loss[-1][1]
+    change = last.mean / first.mean - 1
+    drawing = _drawn(history, loss)
+    figures = {"loss_change_share": change, "lr": history.about.lr}
+    rate = f"train.lr {number(history.about.lr)}" if history.about.lr else "train.lr"
+    if (rise := overshot(history)) is not None:
+        step, by = rise
+        says = (
+            f"At step {step}, still in the first pass, the held-out loss was {percent(by)} above that of step 0: steps "
+            f"of {rate} overshoot."
+        )
+        remedy = "Lower train.lr to a tenth; `logratio sweep --grid train.lr=…` finds the largest that holds."
+        return Finding("learning_rate", "look", says, remedy, {**figures, "rise_share": by, "at_step": step}, drawing)
+    told = apart(history)
+    still = abs(change) < limits.STILL_LOSS and (told is None or told < limits.STILL)
+    if still and history.progress >= limits.HALF and not without_gradient(history):
+        says = (
+            f"After {history.step} steps the held-out loss has changed by {percent(abs(change))}, and no pair is told "
+            f"from another: steps of {rate} are too short to learn anything in this time."
+        )
+        return Finding("learning_rate", "look", says, "Raise train.lr tenfold.", figures, drawing)
+    says = f"The held-out loss changed by {100 * change:+.1f} %, without overshooting."
+    return Finding("learning_rate", "fine", says, "", figures, drawing)
+
+
+def beta(history: History) -> Finding | None:
+    """Return whether β holds the policy so near that it cannot learn, or so loosely that nothing stops it."""
+    own, far, pull = history.about.beta, apart(history), history.held("effective_gradient")
+    if own is None or far is None or not pull:
+        return None
+    wide, left = far * own, pull[-1][1].mean
+    figures = {"beta": own, "margin_spread_nat": wide, "logratio_spread_nat": far, "effective_gradient": left}
+    drawing = lines("Effective gradient, mean σ(−margin)", "probability", {"held out": pull}, "½ at the reference.")
+    said = f"β {number(own)}: the log-ratios of held-out pairs differ by {number(far)} nat (5 to 95 %)"
+    if far < limits.HELD and wide > limits.LOUD:
+        says = (
+            f"{said}, yet their margins by {number(wide)}: the loss counts the least movement as a firm judgement, and "
+            "holds the policy where it is."
+        )
+        return Finding("beta", "look", says, "Lower objective.beta tenfold; 0.01 to 0.5 is usual.", figures, drawing)
+    if far > limits.HELD and wide < limits.UNHEARD and history.progress >= limits.HALF:
+        says = (
+            f"{said}, and their margins by no more than {number(wide)}: the loss has noticed nothing, still pulls at "
+            f"{percent(2 * left)} of its first strength, and nothing holds the policy near its reference."
+        )
+        return Finding("beta", "look", says, "Raise objective.beta tenfold; 0.01 to 0.5 is usual.", figures, drawing)
+    return Finding("beta", "fine", f"{said}, their margins by {number(wide)}.", "", figures, drawing)
+
+
+def without_gradient(history: History) -> bool:
+    """Whether the gradient was exactly 0 in every step."""
+    norms = [window.most["grad_norm"] for window in history.windows if "grad_norm" in window.most]
+    return bool(norms) and max(norms) == 0
+
+
+def _drawn(history: History, loss: Line) -> Drawing:
+    return lines("Loss", "of the objective", {"training": history.train("loss"), "held out": loss})
+
+
+_FAR = Point(float("inf"), 0.0, 0)
