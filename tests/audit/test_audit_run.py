@@ -107,12 +107,12 @@ def test_brief_takes_seconds_on_many_rows(tmp_path):
             "chosen": words[at % 397] + str(at),
             "rejected": words[at % 389] + str(at),
         }
-        for at in range(20_000)
+        for at in range(5_000)
     ]
     file = file_of(tmp_path, data)
     begin = time.process_time()
     brief(file)
-    assert time.process_time() - begin < 12
+    assert time.process_time() - begin < 4
 
 
 @pytest.mark.parametrize("name", [name for name in REAL if not name.startswith(LARGE)])

@@ -33,7 +33,8 @@ BANDS, DEEP = 21, 6
 """Bands of a signature, and values of a band."""
 
 _MARGIN = 0.12  # three standard deviations of an estimate from 126 values at 0.8: √(0.8 · 0.2 / 126) · 3 = 0.107
-_CHUNK = 1 << 22  # bytes of text whose shingles are in memory at once
+_CHUNK = 1 << 18  # characters whose shingles are computed at once: their numbers stay in a cache of a few MB
+_BLOCK = 1 << 14  # pairs of signatures compared at once
 _SEED = 1
 
 
@@ -222,7 +223,7 @@ def _bands(signature: Signatures) -> Iterator[tuple[NDArray[np.int64], NDArray[n
 
 def _agreeing(signature: Signatures, one: Ids, others: Signatures, other: Ids) -> NDArray[np.bool_]:
     keep = np.zeros(len(one), bool)
-    for begin in range(0, len(one), _CHUNK >> 8):
-        part = slice(begin, begin + (_CHUNK >> 8))
+    for begin in range(0, len(one), _BLOCK):
+        part = slice(begin, begin + (_BLOCK))
         keep[part] = (signature[one[part]] == others[other[part]]).mean(axis=1) >= NEAR - _MARGIN
     return keep
