@@ -148,15 +148,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    from logratio.rollout.generate import sampling_route
+    from logratio.rollout.generate import plainly
 
     chosen = {name: case for name, case in CASES.items() if not given.cases or any(w in name for w in given.cases)}
     rows = []
     for size in given.sizes:
         model = build(SIZES[size])
-        way = sampling_route(model, POSITIONS)
+        why = plainly(model, [np.ones(POSITIONS - 1, np.int32)], 1)
         if not given.json:
-            print(f"{size}: {way.name} route; {way.reason}; {torch.get_num_threads()} threads")
+            print(f"{size}: {why or 'each prompt is encoded once'}; {torch.get_num_threads()} threads")
         for name, case in chosen.items():
             row = {"size": size, "case": name, **compare(model, case, given.repeats)}
             rows.append(row)
