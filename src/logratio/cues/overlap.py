@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chars import Numbers
-from .words import Words, joined
+from .words import Hashes, Words, joined
 
 
 def overlap_cues(words: Words, prompts: Words, prompt_N: NDArray[np.int64]) -> Mapping[str, Numbers]:
@@ -21,7 +21,7 @@ def overlap_cues(words: Words, prompts: Words, prompt_N: NDArray[np.int64]) -> M
     """
     owner, hashes = words.different
     prompt, known = prompts.different
-    shared = np.isin(joined(prompt_N[owner], hashes), joined(prompt, known))
+    shared = _among(joined(prompt_N[owner], hashes), joined(prompt, known))
     shared_N = np.bincount(owner[shared], minlength=words.texts)
     own_N = np.bincount(owner, minlength=words.texts)
     asked_N = np.bincount(prompt, minlength=prompts.texts)[prompt_N]
@@ -29,3 +29,12 @@ def overlap_cues(words: Words, prompts: Words, prompt_N: NDArray[np.int64]) -> M
         "words from the prompt (share)": shared_N / np.maximum(own_N, 1),
         "prompt's words used (share)": shared_N / np.maximum(asked_N, 1),
     }
+
+
+def _among(keys: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """Return which keys are known; `distinct` leaves what it returns in the order of these numbers."""
+    if not len(known):
+        return np.zeros(len(keys), np.bool_)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    found: NDArray[np.bool_] = known[place] == keys
+    return found

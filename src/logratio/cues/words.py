@@ -102,6 +102,6 @@ def joined(owner: NDArray[np.int64], hashes: Hashes) -> Hashes:
 
 
 def distinct(owner: NDArray[np.int64], hashes: Hashes) -> tuple[NDArray[np.int64], Hashes]:
-    """Return (owners, hashes) of each owner's different hashes."""
+    """Return (owners, hashes) of each owner's different hashes, in ascending order of `joined` of both."""
     first = np.unique(joined(owner, hashes), return_index=True)[1]
     return owner[first], hashes[first]
