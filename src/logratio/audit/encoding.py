@@ -64,7 +64,7 @@ def unusable(rows: Rows) -> Finding:
     return Finding(
         "rows",
         level,
-        f"{bad:,} of {counted(read)} ({percent(bad / read)}) cannot be used, {undecided:,} name no winner: {listed}.",
+        f"{bad:,} of {counted(read)} ({percent(bad / read)}) cannot be used, {undecided:,} have no verdict: {listed}.",
         " ".join(remedies),
         {**figures, **{reason.replace(" ", "_"): count for reason, count in counts.items()}},
         Drawing("bars", "Rows that become no record", "", "rows", list(counts), {"rows": list(counts.values())}),
@@ -95,10 +95,12 @@ def encoding(rows: Rows) -> Finding:
     total = len(rows.texts)
     damaged = len({at for kind, texts in found.items() if kind not in _MILD for at in texts})
     share = damaged / max(1, total)
-    said = f"No damaged characters in {total:,} distinct texts."
+    said = f"No damaged characters in {total:,} distinct texts"
     if counts:
         listed = ", ".join(f"{kind} in {count:,}" for kind, count in counts.items())
-        said = f"Of {total:,} distinct texts {damaged:,} ({percent(share)}) are damaged: {listed}."
+        head = f"Of {total:,} distinct texts {damaged:,} ({percent(share)}) are damaged" if damaged else said
+        said = f"{head}: {listed}"
+    said += "."
     if marked:
         said += f" {len(marked)} of {len(rows.files)} files begin with a byte order mark, which is passed over."
     level: Level = "look" if share >= LIMIT else "note" if counts or marked else "fine"

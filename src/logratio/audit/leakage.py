@@ -96,7 +96,7 @@ def _by_row(held: Rows, prompts: Mapping[int, int], responses: Mapping[int, int]
 def leakage(rows: Rows, held: Rows, alike: Alike | None = None, held_alike: Alike | None = None) -> Finding:
     """Say how much of evaluation data stands in training data; arguments as `leaks`."""
     found = leaks(rows, held, alike, held_alike)
-    total = max(1, held.count)
+    total = held.count
     parts = {
         "prompt, exactly": found.exact_prompt_M,
         "prompt, nearly": (found.prompt_M >= 0) & ~found.exact_prompt_M,
@@ -106,27 +106,29 @@ def leakage(rows: Rows, held: Rows, alike: Alike | None = None, held_alike: Alik
     }
     counts = {name: int(flags.sum()) for name, flags in parts.items()}
     figures: dict[str, Figure] = {name.replace(", ", "_").replace(" ", "_"): count for name, count in counts.items()}
-    figures |= {"evaluation_rows": held.count, "threshold": NEAR}
-    with_prompt, both = (found.prompt_M >= 0).sum() / total, counts["prompt and response"] / total
-    either = (found.prompt_M >= 0) | (found.response_M >= 0)
+    figures |= {"evaluation_rows": total, "threshold": NEAR}
+    asked, answered = found.prompt_M >= 0, found.response_M >= 0
+    with_prompt, both = float(asked.mean()) if total else 0.0, counts["prompt and response"] / max(1, total)
     near = "" if alike is not None else " Near matches were not looked for."
-    if not either.any():
-        said = f"No prompt and no response of {counted(held.count)} of evaluation data stands in the training data."
+    if not (asked | answered).any():
+        said = f"No prompt and no response of {counted(total)} of evaluation data stands in the training data."
         return Finding("leakage", "fine", said + near, figures=figures)
-    level: Level = "note"
-    if both >= LOOK or with_prompt >= STOP:
-        level = "stop" if both >= STOP else "look"
+    said = (
+        f"Of {counted(total)} of evaluation data, the prompts of {asked.sum():,} ({counts['prompt, nearly']:,} nearly) "
+        f"and responses of {answered.sum():,} ({counts['response, nearly']:,} nearly) stand in the training data; of "
+        f"{counts['prompt and response']:,} ({percent(both)}) both do.{near}"
+    )
+    remedy = (
+        "An evaluation on rows that were learned measures memory: leave the training rows with these prompts out with "
+        "--eval-data and --fix, or split by prompt."
+    )
+    told = both >= LOOK or with_prompt >= STOP
+    level: Level = "stop" if both >= STOP else "look" if told else "note"
     return Finding(
         "leakage",
         level,
-        f"Of {counted(held.count)} of evaluation data {counts['prompt, exactly'] + counts['prompt, nearly']:,} have a "
-        f"prompt that stands in the training data ({counts['prompt, nearly']:,} nearly), "
-        f"{counts['response, exactly'] + counts['response, nearly']:,} a response ({counts['response, nearly']:,} "
-        f"nearly), and {counts['prompt and response']:,} ({percent(both)}) both.{near}",
-        "An evaluation on rows that were learned measures memory: leave the training rows with these prompts out with "
-        "--eval-data and --fix, or split by prompt."
-        if level != "note"
-        else "",
+        said,
+        remedy if told else "",
         {**figures, "both_share": both, "prompt_share": float(with_prompt)},
         Drawing(
             "bars",
