@@ -13,7 +13,7 @@ from ..data.tally import counted
 from ..findings import Drawing, Example, Finding, Level
 from .judged import percent
 from .rows import Rows
-from .similar import Alike, similarity
+from .similar import Alike, similarities
 
 Ids = NDArray[Any]
 
@@ -174,8 +174,9 @@ def closeness(rows: Rows, alike: Alike | None) -> NDArray[np.float64]:
         return np.array([float(_same(rows, edge)) for edge in range(len(rows.row_E))], np.float64)
     one, other = rows.winner_E, rows.loser_E
     value = (alike.signature_T[one] == alike.signature_T[other]).mean(axis=1)
-    for edge in np.flatnonzero(value >= SAME - 0.15):
-        value[edge] = min(similarity(rows.texts[one[edge]], rows.texts[other[edge]]), 1 - 1e-9)
+    near = np.flatnonzero(value >= SAME - 0.15)
+    found = similarities([rows.texts[text] for text in one[near]], [rows.texts[text] for text in other[near]])
+    value[near] = np.minimum(found, 1 - 1e-9)
     value[alike.form_T[one] == alike.form_T[other]] = 1.0
     return np.asarray(value, np.float64)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from .keys import mixed
 
 Ids = NDArray[Any]
 Signatures = NDArray[np.uint32]
+Codes = NDArray[np.int64]
 
 WIDTH = 6
 """Bytes of a shingle."""
@@ -35,6 +36,7 @@ BANDS, DEEP = 21, 6
 _MARGIN = 0.12  # three standard deviations of an estimate from 126 values at 0.8: √(0.8 · 0.2 / 126) · 3 = 0.107
 _CHUNK = 1 << 18  # characters whose shingles are computed at once: their numbers stay in a cache of a few MB
 _BLOCK = 1 << 14  # pairs of signatures compared at once
+_TRIES = 4  # candidates of a text, the likeliest first, that are counted out
 _SEED = 1
 
 
@@ -124,13 +126,30 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint6
 
 def similarity(one: str, other: str) -> float:
     """Return the share of shingles that two texts have in common, in [0, 1]."""
-    first, second = _shingle_set(one), _shingle_set(other)
-    shared = len(first) + len(second) - len(np.union1d(first, second))
-    return shared / (len(first) + len(second) - shared)
+    return float(similarities([one], [other])[0])
+
+
+def similarities(texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float64]:
+    """Return the share of shingles that each of n texts has in common with its partner, float64 [n], in [0, 1]."""
+    found = np.zeros(len(texts))
+    begin = 0
+    for chunk in _chunks([one + other for one, other in zip(texts, others, strict=True)]):
+        part = slice(begin, begin + len(chunk))
+        place = {text: at for at, text in enumerate(dict.fromkeys((*texts[part], *others[part])))}
+        shingle, start = shingles(list(place))
+        sets = [np.unique(shingle[low:high]) for low, high in pairwise(start.tolist())]
+        for at in range(part.start, part.stop):
+            one, other = sets[place[texts[at]]], sets[place[others[at]]]
+            both = np.concatenate([one, other])
+            both.sort()
+            shared = int(np.count_nonzero(both[1:] == both[:-1]))
+            found[at] = shared / (len(both) - shared)
+        begin = part.stop
+    return found
 
 
 def matches(texts: Sequence[str], others: Sequence[str], signature: Signatures, other: Signatures) -> dict[int, int]:
-    """Return text → the first of other texts that is nearly the same; texts without one are left out.
+    """Return text → the other text that is most nearly the same; texts without one are left out.
 
     Args:
         texts: T texts.
@@ -138,11 +157,10 @@ def matches(texts: Sequence[str], others: Sequence[str], signature: Signatures, 
         signature: Those of the texts, uint32 [T, BANDS · DEEP].
         other: Those of the other texts, uint32 [U, BANDS · DEEP].
     """
-    found: dict[int, int] = {}
-    for at, to in _crossing(signature, other):
-        if found.get(at, len(others)) > to and similarity(texts[at], others[to]) >= NEAR:
-            found[at] = to
-    return found
+    to, at = _nearest(_crossing(signature, other), other, signature)
+    value = similarities([texts[one] for one in at], [others[one] for one in to])
+    order = np.argsort(value, kind="stable")
+    return {int(at[one]): int(to[one]) for one in order if value[one] >= NEAR}
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -156,45 +174,37 @@ def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[begin:]
 
 
-@lru_cache(maxsize=4096)
-def _shingle_set(text: str) -> NDArray[np.uint64]:
-    return np.unique(shingles([text])[0])
-
-
 def _leaders(texts: Sequence[str], own: Ids, signature: Signatures) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return each text's leader and its similarity to it; only texts that are `own` have been compared."""
     leader, closeness = np.arange(len(texts)), np.ones(len(texts))
-    for first, second in _candidates(signature):
-        one, other = int(leader[own[first]]), int(own[second])
-        if leader[other] == other and one != other:
-            found = similarity(texts[one], texts[other])
+    first, second = (own[each] for each in _nearest(_candidates(signature), signature, signature))
+    value = similarities([texts[one] for one in first], [texts[other] for other in second])
+    for one, other, found in zip(first.tolist(), second.tolist(), value.tolist(), strict=True):
+        head = int(leader[one])
+        if found >= NEAR and leader[other] == other:
+            found = found if head == one else similarity(texts[head], texts[other])
             if found >= NEAR:
-                leader[other], closeness[other] = one, found
+                leader[other], closeness[other] = head, found
     return leader, closeness
 
 
-def _candidates(signature: Signatures) -> list[tuple[int, int]]:
-    """Return pairs (i, j), i < j, that share a band and agree in about as many values as near copies do.
+def _candidates(signature: Signatures) -> Codes:
+    """Return pairs (i, j), i < j, that share a band, as i · T + j.
 
     In each band a text is paired with the first that has the same values and with the latest, so that their number
     grows with the texts and not with its square.
     """
-    total = max(1, len(signature))
     codes = [np.zeros(0, np.int64)]
     for order, begins in _bands(signature):
         first = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
         latest = np.roll(order, 1)
-        codes += [(paired * total + order)[~begins] for paired in (first, latest)]
-    code = np.unique(np.concatenate(codes))
-    one, other = code // total, code % total
-    keep = _agreeing(signature, one, signature, other)
-    ordered = np.lexsort((one[keep], other[keep]))
-    return list(zip(one[keep][ordered].tolist(), other[keep][ordered].tolist(), strict=True))
+        codes += [(paired * len(signature) + order)[~begins] for paired in (first, latest)]
+    return np.unique(np.concatenate(codes))
 
 
-def _crossing(signature: Signatures, other: Signatures) -> list[tuple[int, int]]:
-    """Return pairs (text, other text) that share a band: with the first and the last other text in it."""
-    count, total = len(other), len(other) + len(signature)
+def _crossing(signature: Signatures, other: Signatures) -> Codes:
+    """Return pairs (other text i, text j) that share a band, as i · T + j: with its first and last other text."""
+    count = len(other)
     codes = [np.zeros(0, np.int64)]
     for order, begins in _bands(np.concatenate([other, signature])):
         place = np.arange(len(order))
@@ -202,11 +212,23 @@ def _crossing(signature: Signatures, other: Signatures) -> list[tuple[int, int]]
         theirs = order < count
         last = np.maximum.accumulate(np.where(theirs, place, -1))
         wanted = ~theirs & (last >= start)  # others stand before texts in each band, since the order is stable
-        codes += [order[paired[wanted]] * total + order[wanted] for paired in (start, last)]
-    code = np.unique(np.concatenate(codes))
-    to, at = code // total, code % total - count
-    keep = _agreeing(signature, at, other, to)
-    return list(zip(at[keep].tolist(), to[keep].tolist(), strict=True))
+        text = order[wanted] - count
+        codes += [order[paired[wanted]] * len(signature) + text for paired in (start, last)]
+    return np.unique(np.concatenate(codes))
+
+
+def _nearest(codes: Codes, one: Signatures, other: Signatures) -> tuple[Codes, Codes]:
+    """Return the pairs (i, j) that agree in about as many values as near copies do, the best few of each j in order."""
+    first, second = codes // max(1, len(other)), codes % max(1, len(other))
+    share = np.zeros(len(codes))
+    for begin in range(0, len(codes), _BLOCK):
+        part = slice(begin, begin + _BLOCK)
+        share[part] = (one[first[part]] == other[second[part]]).mean(axis=1)
+    kept = np.flatnonzero(share >= NEAR - _MARGIN)
+    kept = kept[np.lexsort((first[kept], -share[kept], second[kept]))]
+    begins = np.searchsorted(second[kept], second[kept])
+    kept = kept[np.arange(len(kept)) - begins < _TRIES]
+    return first[kept], second[kept]
 
 
 def _bands(signature: Signatures) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
@@ -219,11 +241,3 @@ def _bands(signature: Signatures) -> Iterator[tuple[NDArray[np.int64], NDArray[n
         begins = np.ones(len(order), bool)
         begins[1:] = key[order][1:] != key[order][:-1]
         yield order, begins
-
-
-def _agreeing(signature: Signatures, one: Ids, others: Signatures, other: Ids) -> NDArray[np.bool_]:
-    keep = np.zeros(len(one), bool)
-    for begin in range(0, len(one), _BLOCK):
-        part = slice(begin, begin + (_BLOCK))
-        keep[part] = (signature[one[part]] == others[other[part]]).mean(axis=1) >= NEAR - _MARGIN
-    return keep
