@@ -10,6 +10,7 @@ the table.
 import argparse
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -267,7 +268,7 @@ def table(folder: Path) -> str:
     """Return a line a fault: how many runs named it as a note, as look or worse, and what else they were called."""
     lines = [f"{'planted':16} {'runs':>4} {'named':>5} {'look+':>5}  other looks"]
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
-        judged = [judge(run) for run in sorted(case.iterdir()) if (run / "metrics.jsonl").is_file()]
+        judged = [judge(run) for run in sorted(case.iterdir()) if (run / "evaluation.json").is_file()]
         name = case.name.split(".")[0]
         expected = FAULTS[name][1] if name in FAULTS else set()
         named = sum(bool(one.at("note") & expected) for one in judged)
@@ -307,24 +308,26 @@ def main() -> None:
 def runs(given: argparse.Namespace) -> None:
     root = given.folder / ".grounds"
     makers = {**{name: maker for name, (maker, _) in FAULTS.items()}, "healthy": healthy}
-    for name in given.only or makers:
-        for seed in range(given.first, given.first + given.seeds * (2 if name == "healthy" else 1)):
-            if given.ground == "nano":
-                ground = nano(seed % 2, root)
-            else:
-                ground = stories(given.shared, given.ground, root, lr=1e-3, lora_lr=5e-3)
-            suffix = (
-                f".{given.objective or 'dpo'}{'.lora' if given.lora else ''}" if given.objective or given.lora else ""
-            )
-            output = given.folder / f"{name}{suffix}" / f"{seed:02d}"
-            if (output / "metrics.jsonl").is_file():
-                continue
-            setup = makers[name](ground, seed)
-            if given.objective and name != "healthy":
-                setup = replace(setup, objective={**setup.objective, "name": given.objective})
-            began = time.process_time()
-            trained(ground, replace(setup, lora=setup.lora or given.lora), output, seed)
-            print(f"{output.parent.name}/{seed}: {time.process_time() - began:.1f} CPU s", flush=True)
+    wanted = given.only or makers
+    planned = [(name, seed) for seed in range(given.first, given.first + given.seeds) for name in wanted]
+    if "healthy" in wanted:
+        planned += [("healthy", seed + given.seeds) for seed in range(given.first, given.first + given.seeds)]
+    for name, seed in planned:
+        suffix = f".{given.objective}" if given.objective else ""
+        output = given.folder / f"{name}{suffix}{'.lora' if given.lora else ''}" / f"{seed:02d}"
+        if (output / "evaluation.json").is_file():
+            continue
+        shutil.rmtree(output, ignore_errors=True)
+        if given.ground == "nano":
+            ground = nano(seed % 2, root)
+        else:
+            ground = stories(given.shared, given.ground, root, lr=1e-3, lora_lr=5e-3)
+        setup = makers[name](ground, seed)
+        if given.objective and name != "healthy":
+            setup = replace(setup, objective={**setup.objective, "name": given.objective})
+        began = time.process_time()
+        trained(ground, replace(setup, lora=setup.lora or given.lora), output, seed)
+        print(f"{output.parent.name}/{seed}: {time.process_time() - began:.1f} CPU s", flush=True)
 
 
 if __name__ == "__main__":

@@ -148,9 +148,11 @@ def test_length_is_a_matter_for_a_look_only_where_samples_follow():
     assert length(told(START, by_length)).level == "note"
     longer = {**by_length, "sample_length": value(32.0, 1.5, 64)}
     assert length(told(START, longer)).level == "look" and "60 % longer" in length(told(START, longer)).says
-    shorter = {**by_length, "sample_length": value(9.0, 1.0, 64)}
+    shorter = {**by_length, "sample_length": value(7.0, 0.5, 64)}
     assert length(told(START, shorter)).level == "note"  # against the correlation's direction
     assert length(told(START, {**shorter, "length_correlation": value(-0.85, 0.03)})).level == "look"
+    usual = {**SOUND, "length_correlation": value(-0.6, 0.05), "sample_length": value(14.0, 1.0, 64)}
+    assert length(told(START, usual)).level == "fine"  # as in sound runs of the built-in world
     assert length(told(START, {**SOUND, "sample_length": value(32.0, 1.5, 64)})).level == "fine"
 
 
@@ -173,8 +175,13 @@ def test_a_rate_at_which_nothing_moves():
 
 def test_a_rate_that_overshoots_in_the_first_pass():
     wild = {**SOUND, "loss": value(1.2, 0.05)}
-    assert learning_rate(told(START, wild, SOUND)).level == "look"  # it was, even if it recovered
-    assert learning_rate(told(START, SOUND, SOUND, wild, about=About(steps=30, epochs=2))).level == "fine"
+    rough = {**TRAIN, "loss": 0.9}
+    assert learning_rate(told(START, wild, SOUND, train=rough)).level == "look"  # it was, even if it recovered
+    again = {**TRAIN, "loss": 0.3}
+    assert learning_rate(told(START, wild, SOUND, train=again)).level == "fine"  # training loss fell: pairs came again
+    near = {**wild, "kl_data": value(0.001)}
+    assert learning_rate(told(START, near, SOUND, train=rough)).level == "fine"  # it is β that makes the loss large
+    assert learning_rate(told(START, SOUND, SOUND, wild, train=rough, about=About(steps=30, epochs=2))).level == "fine"
 
 
 def test_beta_too_large_and_too_small():
@@ -189,8 +196,9 @@ def test_beta_too_large_and_too_small():
 
 
 def test_no_signal():
-    coin = {**SOUND, "accuracy": share(0.51)}
+    coin = {**SOUND, "accuracy": share(0.51), "loss": value(0.7, 0.01)}
     assert signal(told(START, coin)).level == "look"
+    assert signal(told(START, {**coin, "loss": value(0.68, 0.01)})).level == "fine"  # something is learned
     assert signal(told(START, {**START, "accuracy": share(0.51)})).level == "fine"  # it has not moved: not the labels
     assert signal(told(START, coin, about=About(steps=100, beta=0.1))).level == "fine"
     assert signal(told(START, {**coin, "accuracy": share(0.51, 60)})).level == "fine"  # too few to call it chance

@@ -40,7 +40,7 @@ def overfitting(history: History) -> Finding | None:
     drawing = lines("Accuracy", "share", {"training": train, "held out": held}, "A gap is what was memorised.")
     figures = {"training_accuracy": own.mean, "held_out_accuracy": other.mean}
     said = f"Training accuracy is {percent(own.mean)}, held-out accuracy {percent(other.mean)}"
-    if gap <= limits.MEMORISED or own.beyond(other, limits.Z) <= 0:
+    if own.mean < limits.KNOWN or gap <= limits.MEMORISED or own.beyond(other, limits.Z) <= 0:
         return Finding("overfitting", "fine", f"{said}.", "", figures, drawing)
     worse = _worse_loss(history)
     fell = fallen(held, limits.ACCURACY_FALL)

@@ -27,8 +27,10 @@ def length(history: History) -> Finding | None:
     drawing = lines("Margin and length", "1", series, "At ±1, the margin is a matter of length alone.")
     figures = {"length_correlation": r.mean, "sample_length_ratio": ratio}
     said = f"The margin's correlation with the length difference is {r.mean:.2f}"
-    follows = abs(r.mean) > limits.LENGTH_CORRELATION and abs(r.mean) - limits.Z * r.se > 0
-    moved = change is not None and ratio is not None and (ratio - 1) * r.mean > 0 and _surely(ratio, change)
+    longer = r.mean > limits.LONGER_CORRELATION and r.mean - limits.Z * r.se > 0
+    shorter = r.mean < limits.SHORTER_CORRELATION and r.mean + limits.Z * r.se < 0
+    follows = longer or shorter
+    moved = change is not None and ratio is not None and _surely(ratio, change, longer=longer)
     if not follows:
         return Finding(NAME, "fine", f"{said}.", "", figures, drawing)
     if not moved or ratio is None or change is None:
@@ -42,10 +44,11 @@ def length(history: History) -> Finding | None:
     return Finding(NAME, "look", says, _REMEDY, figures, drawing)
 
 
-def _surely(ratio: float, change: tuple[Point, Point]) -> bool:
+def _surely(ratio: float, change: tuple[Point, Point], *, longer: bool) -> bool:
     first, last = change
-    apart = last.beyond(first, limits.Z) if ratio > 1 else first.beyond(last, limits.Z)
-    return abs(ratio - 1) > limits.LENGTH_CHANGE and apart > 0
+    if longer:
+        return ratio > 1 + limits.LONGER and last.beyond(first, limits.Z) > 0
+    return ratio < 1 - limits.SHORTER and first.beyond(last, limits.Z) > 0
 
 
 def _hundredth(line: Line) -> Line:

@@ -44,6 +44,9 @@ SATURATED = 0.5
 
 # Fitting
 
+KNOWN = 0.75
+"""Training accuracy below which nothing is known by heart."""
+
 MEMORISED = 0.2
 """Training accuracy above held-out accuracy, both shares: after one pass over new pairs the two agree."""
 
@@ -58,11 +61,18 @@ NOISE_FITTED = 0.2
 
 # Length
 
-LENGTH_CORRELATION = 0.6
-"""|r| of margin and length difference from which length explains over a third of the margin's variance."""
+LONGER_CORRELATION = 0.45
+"""r of margin and length difference from which length explains a fifth of the margin's variance: verbosity."""
 
-LENGTH_CHANGE = 0.25
-"""Relative change of the samples' length that goes with it."""
+LONGER = 0.25
+"""Relative growth of the samples that goes with it."""
+
+SHORTER_CORRELATION = -0.75
+"""The same for brevity. Further below 0, since a policy that leaves the reference loses some log-prob with each token,
+so that in sound runs, too, the margin falls with length (r of −0.4 to −0.7 in the built-in world)."""
+
+SHORTER = 0.6
+"""Relative shrinking of the samples that goes with it: sound runs there lost up to 0.4."""
 
 # Collapse
 
@@ -124,5 +134,8 @@ SURE = 1.96
 CHANCE = 0.12
 """Half-width of an accuracy's interval above which "chance" would only mean "too few pairs"."""
 
-NEAR_CHANCE = 0.045
-"""Accuracy above ½ up to which labels may say nothing; a coin on 300 pairs exceeds it once in twenty."""
+NEAR_CHANCE = 0.06
+"""Accuracy above ½ up to which labels may say nothing; a coin on 300 pairs exceeds it once in fifty."""
+
+BETTER_LOSS = 0.002
+"""Fall of the held-out loss, as a share of it, that a policy without anything to learn does not achieve."""

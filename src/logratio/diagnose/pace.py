@@ -24,11 +24,17 @@ def apart(history: History) -> float | None:
 def overshot(history: History) -> tuple[int, float] | None:
     """Return the step of the first pass at which the held-out loss was highest, and by what share above step 0.
 
-    None where it did not rise, or the policy had hardly moved: then β is what makes the loss large.
+    None where it did not rise; where the policy had hardly moved, since β then makes the loss large; and where the
+    training loss fell, since pairs that come again are being memorised.
     """
     loss = history.held("loss")
     moved = dict(history.held("kl_data"))
-    far = [(step, point) for step, point in loss[1:] if moved.get(step, _FAR).mean > limits.MOVED]
+    trained = dict(history.train("loss"))
+    far = [
+        (step, point)
+        for step, point in loss[1:]
+        if moved.get(step, _FAR).mean > limits.MOVED and trained.get(step, _FAR).mean > 0.9 * loss[0][1].mean
+    ]
     early = [(step, point) for step, point in far if step <= history.pass_steps + 1e-9]
     if not early or loss[0][1].mean <= 0:
         return None

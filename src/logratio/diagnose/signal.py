@@ -30,7 +30,10 @@ def signal(history: History) -> Finding | None:
     moved = (far is None or far > limits.STILL) and overshot(history) is None  # else the rate is the cause
     unknown = history.step < history.pass_steps - 1e-9 and history.progress < 1  # it may still be learning
     unknown = unknown or limits.Z * last.se > limits.CHANCE or last.mean > 0.5 + limits.NEAR_CHANCE
-    if last.mean - limits.SURE * last.se > 0.5 or not moved or unknown or last.mean + limits.Z * last.se < 0.5:
+    loss = history.change("loss")
+    below = last.mean + limits.Z * last.se < 0.5
+    better = loss is not None and loss[1].mean < (1 - limits.BETTER_LOSS) * loss[0].mean
+    if last.mean - limits.SURE * last.se > 0.5 or not moved or unknown or better or below:
         return Finding("no_signal", "fine", f"{said}.", "", figures, drawing)
     says = f"{said}, which is chance, although the policy tells the pairs apart: it can learn nothing of their labels."
     remedy = (
