@@ -70,7 +70,7 @@ def test_a_reward_model_has_no_samples_to_get_worse():
         (Beside(), "warn", "Not there: preflight, audit or diagnosis."),
         (
             Beside(preflight=found("fine", "note")),
-            "good",
+            "plain",
             "Preflight: 2 pass. Not there: audit of the data, diagnosis.",
         ),
         (Beside(preflight=(), audited=(), findings=found("fine")), "good", "Preflight: nothing."),
@@ -85,7 +85,8 @@ def test_trust_is_what_the_gravest_finding_says(beside, tone, said):
 
 def test_a_run_that_broke_is_not_trusted_whatever_was_found():
     assert trust(Beside(findings=found("fine")), [Notice("bad", "not finite")]).tone == "bad"
-    assert trust(Beside(findings=found("fine")), [Notice("warn", "absent")]).tone == "good"
+    whole = Beside(preflight=found("fine"), audited=found("fine"), findings=found("note"))
+    assert trust(whole, [Notice("warn", "absent")]).tone == "good"
 
 
 def test_the_first_answer_is_the_verdict():

@@ -131,3 +131,14 @@ def test_figures_of_all_kinds_share_one_script():
     curve = Plot("Loss", "", [Series("run", [0, 1], [1.0, 0.5])])
     script, divs = draw.embed([POINTS, curve, BARS, HEAT])
     assert len(divs) == 4 and "embed_items" in script
+
+
+def test_what_is_compared_on_a_diagonal_has_one_range_on_both_axes():
+    plot = Scatter("t", "x", "y", [Dots("", [0.55], [0.9], low=[0.3], high=[1.0])], share=True, diagonal=True)
+    fig = planes.figure(plot)
+    assert fig.x_range.start == fig.y_range.start < 0.3 and fig.x_range.end == fig.y_range.end > 1.0
+
+
+def test_a_single_row_of_bars_named_as_its_axis_needs_no_legend():
+    assert draw.legend(Bars("t", "x", "rows", ["a"], [("rows", [1.0])])) == []
+    assert len(draw.legend(Bars("t", "x", "rows", ["a"], [("used", [1.0])]))) == 1

@@ -114,6 +114,13 @@ def test_what_cannot_be_read_is_counted(tmp_path):
     assert read_findings(file, problems) == () and "not readable as a list" in problems[1]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(None, ""), (0.0001, "under 0.01 s"), (0.314, "0.31 s"), (123.4, "120 s")]
+)
+def test_times_have_two_digits(seconds, said):
+    assert block([Finding("f", "fine", "s", seconds=seconds)], "x").found[0].took == said
+
+
 def test_the_order_of_equals_is_kept():
     found = [Finding(name, "look", "s") for name in "cab"]
     assert [own.name for own in worst_first([*found, LEVELS[1]])] == ["stop", "c", "a", "b"]

@@ -100,4 +100,6 @@ def trust(beside: Beside, notices: Sequence[Notice]) -> Answer:
         return Answer(question, "warn", "With care", " ".join(told))
     if len(missing) == 3:
         return Answer(question, "warn", "Nobody looked", " ".join(said))
+    if missing:
+        return Answer(question, "plain", "Nothing found, but not all looked at", " ".join(said))
     return Answer(question, "good", "Nothing speaks against it", " ".join(said))

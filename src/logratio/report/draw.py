@@ -40,7 +40,8 @@ def legend(figure: Figure) -> list[Key]:
             tone, dash, marker = look(dots.look)
             keys.append(Key(dots.label, tone, dash if dots.joined else "", marker, bool(dots.low)))
     elif isinstance(figure, Bars):
-        for index, (label, _) in enumerate(figure.series):
+        told = len(figure.series) > 1 or figure.series[0][0] != figure.y_label
+        for index, (label, _) in enumerate(figure.series if told else ()):
             keys.append(Key(label, look(index)[0], hatch=HATCHES[index % len(HATCHES)] or "none"))
     elif any(value is not None and value < 0 for _, values in figure.rows for value in values):
         keys += [

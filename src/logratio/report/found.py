@@ -94,9 +94,15 @@ def _shown(own: Finding, anchor: str, words: Mapping[Level, str]) -> Found:
         figures=figures,
         plot=None if own.drawing is None else drawn(own.drawing),
         examples=examples,
-        took="" if own.seconds is None else f"{own.seconds:.2g} s",
+        took=_took(own.seconds),
         anchor=anchor,
     )
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{number(float(f'{seconds:.2g}'))} s" if seconds >= 0.01 else "under 0.01 s"
 
 
 def _spaced(name: str) -> str:

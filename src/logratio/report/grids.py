@@ -62,7 +62,8 @@ def height(plot: Bars | Heat) -> int:
 def _lies(plot: Bars) -> bool:
     """Whether the names are too long to stand beside each other under upright bars."""
     names = plot.names[:MOST_BARS]
-    return len(names) * max((len(named(name)) for name in names), default=0) > 36
+    longest = max((len(named(name)) for name in names), default=0)
+    return longest > 8 or len(names) * (longest + 1) > 55
 
 
 def bars(plot: Bars) -> Any:

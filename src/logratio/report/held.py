@@ -121,7 +121,8 @@ def calibration(run: RunFiles) -> Scatter | str | None:
         "implied win probability",
         "share that won",
         [dots],
-        f"{said}On the dotted line, what the margins claim comes true; below it they claim too much. Of each pair, the response that the policy favours.",
+        f"{said}Of each pair, the response that the policy favours. On the dotted line, what margins claim comes true; "
+        "below it they claim too much.",
         share=True,
         share_x=True,
         diagonal=True,

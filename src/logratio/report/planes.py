@@ -71,7 +71,7 @@ def _told(value: float, share: bool) -> str:
 
 def figure(plot: Scatter) -> Any:
     """Return the plot as a Bokeh figure."""
-    fig = frame(plot.x_label, plot.y_label, height=HEIGHT)
+    fig = frame(plot.x_label, plot.y_label, height=HEIGHT, **_ranges(plot))
     values_on(fig.xaxis[0], (x for dots in plot.dots for x in dots.x), share=plot.share_x)
     values_on(fig.yaxis[0], (y for dots in plot.dots for y in dots.y), share=plot.share)
     mark_level(fig, plot.level)
@@ -80,6 +80,17 @@ def figure(plot: Scatter) -> Any:
     drawn = [_draw(fig, plot, dots) for dots in plot.dots if _kept(dots)]
     readout(fig, drawn, mode="mouse")
     return fig
+
+
+def _ranges(plot: Scatter) -> dict[str, tuple[float, float]]:
+    """Return the same range for both axes where their values are to be compared: all points, and shares from ½ to 1."""
+    if not plot.diagonal:
+        return {}
+    ends = [value for dots in plot.dots for part in (dots.x, dots.y, dots.low, dots.high) for value in part]
+    finite = [value for value in ends if math.isfinite(value)] + ([0.5, 1.0] if plot.share else [])
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    pad = 0.05 * (high - low or 1.0)
+    return {"x_range": (low - pad, high + pad), "y_range": (low - pad, high + pad)}
 
 
 def _mark_diagonal(fig: Any) -> None:
