@@ -50,6 +50,8 @@ def run(
         raise ConfigError("logratio audit needs the data to look at, as: logratio audit pairs.jsonl")
     if fix is not None and fix.exists():
         raise ConfigError(f"--fix {fix} exists and is not overwritten; name a new file")
+    if fix is not None and fix.suffix != ".jsonl":
+        raise ConfigError(f"--fix {fix} must end in .jsonl, since rows are written one a line")
     config = RowsConfig(map=dict(_assignment(text) for text in map))
     from ..audit.run import audit  # after the checks, since it takes a second to import
 
