@@ -65,7 +65,9 @@ def test_each_fault_is_dropped_or_mended_with_its_reason(tmp_path, script):
         (24, "dropped", "cannot be used"),
         (25, "dropped", "prompt stands in the evaluation data"),
     ]
-    assert log[2]["because"].endswith("row 1") and log[5]["because"] == "empty response"
+    assert (
+        log[0]["fields"] == ["chosen"] and log[2]["because"].endswith("row 1") and log[5]["because"] == "empty response"
+    )
     assert done.dropped["contradicted"] == 2 and done.kept == 19
 
 

@@ -49,7 +49,7 @@ def test_the_command_prints_verdicts_and_writes_the_document_and_its_page(tmp_pa
     assert lines[0].endswith("pairs with their prompt (prompt/chosen/rejected)") and lines[1].startswith("85 rows, ")
     assert next(line for line in lines if line.startswith("stop")).split()[1] == "leakage"
     assert "→ A repeated row weighs" in flat and str(out / "audit.html") in told
-    assert "left out: 3 repeats a row" in told and "left out: 4 prompt stands in the evaluation data" in told
+    assert "left out: 3 rows (repeats a row)" in told and "left out: 4 rows (prompt stands in" in told
     assert clean.read_text().count("\n") == 78
     document = json.loads((out / "audit.json").read_text())
     assert {"data", "date", "version", "rows", "findings"} <= document.keys() and document["rows"] == 85

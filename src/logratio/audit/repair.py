@@ -46,8 +46,8 @@ class Repair:
     def lines(self) -> list[str]:
         """Return what a person should know."""
         lines = [f"{counted(self.kept)} written; what was done to the others is in {self.log}"]
-        lines += [f"  left out: {count:,} {reason}" for reason, count in self.dropped.items()]
-        return lines + [f"  mended: {count:,} {what}" for what, count in self.changed.items()]
+        lines += [f"  left out: {counted(count)} ({reason})" for reason, count in self.dropped.items()]
+        return lines + [f"  mended: {counted(count)} ({what})" for what, count in self.changed.items()]
 
 
 def repair(
@@ -159,8 +159,9 @@ def _decided(
                 yield {**place, "action": "dropped", "why": reason, "because": because}, None
             else:
                 values, done = mended(item[0])
-                entry = {**place, "action": "changed", "why": "; ".join(done)} if done else None
-                yield entry, values
+                fields = [name for name, value in item[0].items() if values[name] != value]
+                entry = {**place, "action": "changed", "why": "; ".join(done), "fields": fields}
+                yield (entry if done else None), values
 
 
 def mended(value: Any) -> tuple[Any, list[str]]:
