@@ -121,7 +121,7 @@ def figures(plots: Sequence[Plot]) -> list[Any]:
 def _figure(plot: Plot, x_range: Any) -> Any:
     from bokeh.models import BasicTicker
 
-    fig = frame(plot.x_label, x_range=x_range)
+    fig = frame(x_range=x_range)
     counted = all(float(x).is_integer() for series in plot.series for x in series.x)
     fig.xaxis.ticker = BasicTicker(desired_num_ticks=5, min_interval=1 if counted else 0)
     if plot.ticks:

@@ -10,7 +10,7 @@ from . import curves, grids, planes
 from .frame import HATCHES, HEIGHT, look, runtime
 from .kit import Bars, Figure, Heat, Plot, Scatter, Table
 
-__all__ = ["Key", "behind", "embed", "height", "legend", "reading", "runtime", "spoken"]
+__all__ = ["Key", "across", "behind", "embed", "height", "legend", "reading", "runtime", "spoken"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ def height(figure: Figure) -> int:
     if isinstance(figure, Plot):
         return HEIGHT
     return planes.HEIGHT if isinstance(figure, Scatter) else grids.height(figure)
+
+
+def across(figure: Figure) -> str:
+    """Return what the axis to the right is called."""
+    return figure.y_label if isinstance(figure, Bars) and grids.lies(figure) else figure.x_label
 
 
 def behind(figure: Figure) -> Table:

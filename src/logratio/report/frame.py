@@ -49,8 +49,11 @@ def named(text: str, most: int = LONGEST_LABEL) -> str:
     return cut or "–"
 
 
-def frame(x_label: str, y_label: str = "", *, height: int = HEIGHT, **ranges: Any) -> Any:
-    """Return an empty figure; its colours come from the page's style sheet, by the tags that models carry."""
+def frame(y_label: str = "", *, height: int = HEIGHT, **ranges: Any) -> Any:
+    """Return an empty figure; its colours come from the page's style sheet, by the tags that models carry.
+
+    What lies to the right is named by the page under the figure, where a long name can wrap.
+    """
     from bokeh.plotting import figure
 
     fig = figure(
@@ -61,7 +64,6 @@ def frame(x_label: str, y_label: str = "", *, height: int = HEIGHT, **ranges: An
         active_drag=None,  # a drag scrolls the page, as a phone's reader expects
         toolbar_location="above",
         toolbar_inner=True,
-        x_axis_label=named(x_label, LONGEST_TITLE) if x_label else None,
         y_axis_label=named(y_label, LONGEST_TITLE) if y_label else None,
         background_fill_color=None,
         border_fill_color=None,

@@ -56,10 +56,10 @@ def height(plot: Bars | Heat) -> int:
     if isinstance(plot, Heat):
         return 90 + 26 * len(plot.rows)
     shown = min(len(plot.names), MOST_BARS)
-    return 70 + shown * (10 + 12 * max(len(plot.series), 1)) if _lies(plot) else HEIGHT
+    return 70 + shown * (10 + 12 * max(len(plot.series), 1)) if lies(plot) else HEIGHT
 
 
-def _lies(plot: Bars) -> bool:
+def lies(plot: Bars) -> bool:
     """Whether the names are too long to stand beside each other under upright bars."""
     names = plot.names[:MOST_BARS]
     longest = max((len(named(name)) for name in names), default=0)
@@ -70,13 +70,13 @@ def bars(plot: Bars) -> Any:
     """Return bars as a Bokeh figure: upright at few short names, else lying, so that names can be read."""
     names = list(plot.names)[:MOST_BARS]
     count = max(len(plot.series), 1)
-    lying = _lies(plot)
+    lying = lies(plot)
     if lying:
-        fig = frame(plot.y_label, plot.x_label, height=height(plot))
+        fig = frame(plot.x_label, height=height(plot))
         fig.xgrid.grid_line_color, fig.xgrid.tags = "grey", ["tone:grid"]
         fig.ygrid.grid_line_color, fig.ygrid.tags = None, []
     else:
-        fig = frame(plot.x_label, plot.y_label)
+        fig = frame(plot.y_label)
     mark_level(fig, 0.0, upright=lying)
     thick = 0.8 / count
     places = {float(len(names) - 1 - i if lying else i): name for i, name in enumerate(names)}
@@ -123,13 +123,7 @@ def heat(plot: Heat) -> Any:
 
     columns, rows = list(plot.columns), list(plot.rows)
     width, depth = len(columns), len(rows)
-    fig = frame(
-        plot.x_label,
-        "",
-        height=height(plot),
-        x_range=(-0.6, width - 0.4),
-        y_range=(-0.6, depth - 0.4),
-    )
+    fig = frame(height=height(plot), x_range=(-0.6, width - 0.4), y_range=(-0.6, depth - 0.4))
     fig.ygrid.grid_line_color = None
     fig.ygrid.tags = []
     stride = -(-width // MOST_LABELS) or 1

@@ -71,7 +71,7 @@ def _told(value: float, share: bool) -> str:
 
 def figure(plot: Scatter) -> Any:
     """Return the plot as a Bokeh figure."""
-    fig = frame(plot.x_label, plot.y_label, height=HEIGHT, **_ranges(plot))
+    fig = frame(plot.y_label, height=HEIGHT, **_ranges(plot))
     values_on(fig.xaxis[0], (x for dots in plot.dots for x in dots.x), share=plot.share_x)
     values_on(fig.yaxis[0], (y for dots in plot.dots for y in dots.y), share=plot.share)
     mark_level(fig, plot.level)

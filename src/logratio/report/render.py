@@ -68,7 +68,9 @@ def _template() -> Any:
         "linked": lambda value: isinstance(value, Linked),
         "figure": lambda value: isinstance(value, Figure),
     }
-    environment.globals |= {name: getattr(draw, name) for name in ("reading", "spoken", "behind", "legend", "height")}
+    environment.globals |= {
+        name: getattr(draw, name) for name in ("across", "behind", "height", "legend", "reading", "spoken")
+    }
     return environment.get_template("page.html")
 
 
