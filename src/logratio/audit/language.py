@@ -56,8 +56,8 @@ def language(rows: Rows) -> Finding:
     return Finding(
         "language",
         level,
-        f"Responses are written in {_listed(said)}; the two of a pair differ in script in {percent(apart.mean)} of "
-        f"pairs{_side(wins)}, and the preferred one is not in its prompt's script in {percent(other.mean)}.",
+        f"Responses are written in {_listed(said)}; {_apart(apart, wins)}, and {percent(other.mean)} of preferred ones "
+        "are not in their prompt's script.",
         _REMEDY if level == "look" else "",
         figures={
             "pairs": len(edges),
@@ -106,8 +106,11 @@ def _listed(shares: dict[str, float]) -> str:
     return ", ".join(parts) + (f" and {len(shares) - 4} more" if len(shares) > 4 else "")
 
 
-def _side(wins: Measure) -> str:
-    return f" (the one in the prompt's script wins {spread(wins)} of them)" if wins.n >= FEWEST // 2 else ""
+def _apart(apart: Measure, wins: Measure) -> str:
+    if not apart.mean:
+        return "no pair mixes scripts"
+    side = f" (the one in the prompt's script wins {spread(wins)} of them)" if wins.n >= FEWEST // 2 else ""
+    return f"the two of a pair differ in script in {percent(apart.mean)} of pairs{side}"
 
 
 def _figures(shares: dict[str, float]) -> dict[str, Figure]:

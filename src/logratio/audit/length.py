@@ -65,8 +65,8 @@ def length(rows: Rows, table: Cued | None = None) -> Finding:
 
 
 _REMEDY = (
-    "Judge with length-controlled win rates; try length_dpo, or dpo with margins per token; or balance the pairs, "
-    "so that longer and shorter win equally often."
+    "Judge with length-controlled win rates; try length_dpo or dpo_norm; or balance the pairs, so "
+    "that longer and shorter win equally often."
 )
 
 

@@ -16,6 +16,7 @@ from .judged import Indices, decided, figures, folds, percent
 from .lexical import word_counts
 from .rows import Rows
 from .shortcuts import with_position
+from .tournaments import majority, triads
 
 HIGH = 0.15
 """Noise, for certain, above which somebody should look: paid annotators disagree on about 27 % of pairs (Ouyang et al.
@@ -77,7 +78,11 @@ def noise(rows: Rows, table: Cued) -> Finding:
         f"At most {percent(bound.mean)} of labels are flipped (upper bound {_range(bound)} by {method}; hardly a pair "
         "is judged twice, so a flipped label and a hard choice look the same).",
         "" if level == "fine" else "Have some 300 pairs judged again by others: that turns the bound into an estimate.",
-        figures={"method": f"upper bound by {method}", "pairs": bound.n, **figures("noise_at_most_share", bound)},
+        figures={
+            "method": f"upper bound by {method}",
+            "observations": bound.n,
+            **figures("noise_at_most_share", bound),
+        },
     )
 
 
@@ -202,13 +207,11 @@ def _by_rings(rows: Rows) -> tuple[str, Measure] | None:
 
 
 def _rings(winner: NDArray[np.int32], loser: NDArray[np.int32]) -> tuple[float, float]:
-    """Return (rings, triples judged in full) of one prompt, from powers of its matrix of wins."""
+    """Return (rings, triples judged in full) of one prompt."""
     names, number = np.unique(np.concatenate([winner, loser]), return_inverse=True)
     if not 3 <= len(names) <= _LARGEST:
         return 0.0, 0.0
     wins = np.zeros((len(names), len(names)))
     np.add.at(wins, (number[: len(winner)], number[len(winner) :]), 1.0)
-    beats = (wins > wins.T).astype(np.float64)
-    either = beats + beats.T
-    rings = np.einsum("ij,ji->", beats @ beats, beats) / 3
-    return float(rings), float(np.einsum("ij,ji->", either @ either, either) / 6)
+    rings, triples = triads(majority(wins[None]))
+    return float(rings[0]), float(triples[0])
