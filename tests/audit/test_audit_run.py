@@ -1,4 +1,5 @@
 import json
+import sys
 import time
 
 import pytest
@@ -86,6 +87,28 @@ def test_the_same_data_gives_the_same_findings(tmp_path):
     data = [writer.pair() for _ in range(60)]
     one, other = ([found.as_json() | {"seconds": 0} for found in audit(data).findings] for _ in range(2))
     assert one == other
+
+
+def test_without_the_extra_all_else_is_found_and_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rensa", None)
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    writer = Writer(5)
+    data = [writer.pair() for _ in range(30)]
+    data[0]["chosen"] = data[0]["rejected"].upper()
+    found = {found.name: found for found in audit(data + data[1:2], eval_data=data[:1]).findings}
+    near = found["near_duplicates"]
+    assert near.level == "note" and "pip install 'logratio[audit]'" in near.says
+    assert found["exact_duplicates"].figures["repeated_rows"] == 1
+    assert found["identical_pairs"].figures["same_but_for_case_or_space"] == 1
+    assert found["leakage"].level == "stop"
+
+
+@pytest.mark.slow
+def test_a_model_says_what_it_makes_of_the_responses(shared_data, tmp_path, capsys):
+    model, file = shared_data / "models" / "reviews-7m", shared_data / "hh-harmless" / "test.jsonl.gz"
+    code, told, _ = command(capsys, file, "--model", model, "--out", tmp_path / "out")
+    names = [found["name"] for found in json.loads((tmp_path / "out" / "audit.json").read_text())["findings"]]
+    assert code == 0 and names[-2:] == ["tokens", "coverage"] and " tokens " in told
 
 
 def test_brief_looks_at_the_first_rows_and_says_so(tmp_path):
