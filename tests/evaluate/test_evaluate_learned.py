@@ -95,7 +95,7 @@ def test_a_run_whose_margins_follow_length_is_told_so(tmp_path):
     rows = texts(200)
     margins = [np.log(len(chosen) / len(rejected)) for _, chosen, rejected in rows]
     (found,) = learned(write(tmp_path / "run", margins, rows))
-    assert found.level == "note" and "length" in found.says and "audit" in found.remedy
+    assert found.level == "look" and "length" in found.says and "audit" in found.remedy
     assert found.figures["share_explained"] > 0.9 and found.figures["pairs"] == 200
     assert found.drawing.kind == "bars" and len(found.drawing.x) == len(found.drawing.series["coefficient"])
     document = json.loads((tmp_path / "run" / "learned.json").read_text())
@@ -105,7 +105,7 @@ def test_a_run_whose_margins_follow_length_is_told_so(tmp_path):
 
 def test_a_run_whose_margins_follow_nothing_seen_is_told_that(tmp_path):
     (found,) = learned(write(tmp_path / "run", stream(8, "margins").normal(size=200), texts(200)))
-    assert found.level == "fine" and not found.remedy and found.figures["share_explained"] < 0.1
+    assert found.level == "note" and not found.remedy and found.figures["share_explained"] < 0.1
 
 
 def test_a_table_of_ones_own_takes_the_place_of_the_cues(tmp_path):

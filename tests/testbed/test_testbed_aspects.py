@@ -1,5 +1,7 @@
 """What an implicit reward learned is read off a run, in a world where it is known."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -30,12 +32,13 @@ def test_each_aspect_counts_once_and_both_sides_cancel():
     assert values[:, plot].tolist() == [1, 0, 1] and values[:, -1].tolist() == [0, 0, 1]
 
 
-WORTH = {"plot": 2.0, "acting": 1.0, "music": -1.0}
+WORTH = {"plot": 3.0, "film": -3.0}
 """What an odd judge pays for praise of an aspect; the others are worth nothing to it."""
 
 
 @pytest.mark.slow
 def test_a_run_taught_odd_tastes_is_found_to_have_them(nano, tmp_path):
+    """Both are found before all others and with their signs; what was not paid for does not stand out."""
     table = aspect_table(nano.world)
 
     def score(text):
@@ -48,15 +51,13 @@ def test_a_run_taught_odd_tastes_is_found_to_have_them(nano, tmp_path):
         {"name": "dpo", "beta": 0.1},
         eval_data=list(nano.judged(score, "held_out")),
         output=tmp_path / "run",
-        train={"lr": 5e-4, "batch_size": 32, "precision": "fp32"},
+        train={"lr": 1e-3, "epochs": 3, "batch_size": 32, "precision": "fp32"},
         eval={"samples": 0},
         every={"eval": 1.0, "checkpoint": 1.0},
     )
     (found,) = learned(tmp_path / "run", table=table)
-    own = {
-        name.removeprefix("coefficient of "): value for name, value in found.figures.items() if "coefficient" in name
-    }
-    order = list(own)
-    assert order[0] == "plot" and set(order[:3]) == set(WORTH), found.says
-    assert [np.sign(own[name]) for name in WORTH] == [1, 1, -1]
+    cues = json.loads((tmp_path / "run" / "learned.json").read_text())["cues"]
+    assert {cue["name"] for cue in cues[:2]} == set(WORTH), found.says
+    assert all(cue["clear"] and np.sign(cue["coefficient"]) == np.sign(WORTH[cue["name"]]) for cue in cues[:2])
+    assert abs(cues[2]["coefficient"]) < abs(cues[1]["coefficient"]) / 2
     assert found.figures["share_explained_low"] > 0.1

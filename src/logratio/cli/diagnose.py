@@ -22,7 +22,7 @@ def run(
         bool, Parameter(show_default=False, help="Also locate the change, layer by layer; loads the model.")
     ] = False,
     learned: Annotated[
-        bool, Parameter(show_default=False, help="Also say what the implicit reward has learned; loads the model.")
+        bool, Parameter(show_default=False, help="Also say which cues of the texts explain the held-out margins.")
     ] = False,
     everything: Annotated[
         bool, Parameter(show_default=False, name="--all", help="Also show what was looked at and is fine.")

@@ -110,7 +110,7 @@ def _told(found: Explained, margin: Floats) -> Finding:
         "What was learned can mostly be seen without reading: see in `logratio audit` whether the labels follow the "
         "same cues, and judge samples by something that does not."
     )
-    return Finding(NAME, "note" if mostly else "fine", says, remedy if mostly else "", figures, _drawing(found))
+    return Finding(NAME, "look" if mostly else "note", says, remedy if mostly else "", figures, _drawing(found))
 
 
 def _drawing(found: Explained) -> Drawing:

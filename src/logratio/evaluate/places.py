@@ -104,7 +104,7 @@ def weight_finding(change: Mapping[str, Mapping[str, Moved]]) -> Finding:
         series={layer: [own[m].relative if m in own else None for m in modules] for layer, own in change.items()},
         note="Frobenius norms; adapters merged. Gaps are modules that a layer does not have, or that were 0.",
     )
-    return Finding("weight_change", "fine", says, "", figures, drawing)
+    return Finding("weight_change", "note", says, "", figures, drawing)
 
 
 def cost_finding(margin: Measure, costs: Costs | None) -> Finding:
@@ -138,7 +138,7 @@ def cost_finding(margin: Measure, costs: Costs | None) -> Finding:
         f"Of the held-out margin {margin.mean:.3g}, putting back one layer at a time costs most in {layer}: "
         f"{(cost.mean or 0.0) / margin.mean:.0%}{ends}.{where}"
     )
-    return Finding("margin_by_layer", "fine", says, "", figures, _heat(costs))
+    return Finding("margin_by_layer", "note", says, "", figures, _heat(costs))
 
 
 def _heat(costs: Costs) -> Drawing:
