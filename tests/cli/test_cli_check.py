@@ -37,8 +37,9 @@ def test_a_healthy_recipe_passes_and_leaves_nothing(place, capsys, monkeypatch):
     code, out, err = called(capsys, "check", *given(place), "--full")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert sum(line.startswith("pass  ") for line in lines) == 18
-    assert not [line for line in lines if line.startswith(("warn", "fail"))]
+    told = [line for line in lines if line[:6] in ("pass  ", "warn  ", "fail  ")]
+    own = [line for line in told if "  audit" not in line]  # rows of a few words repeat
+    assert len(own) == 18 < len(told) and all(line.startswith("pass") for line in own)
     assert any(line.startswith("pass  micro_batches: ") and line.endswith(" s]") for line in lines)
     assert any(line.strip().startswith("chosen, trained on:") for line in lines)
     assert sorted(place.iterdir()) == before

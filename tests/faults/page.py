@@ -62,6 +62,9 @@ directory and, in short, in `manifest.json`. `--no-preflight` leaves it out, and
   There the reference is lowered by a few tenths of a nat, unevenly, since at the reference itself a baseline over the
   step is 0 whatever is averaged. This comes after the reference's log-probs are computed, which are kept whatever is
   found.
+- **The rows themselves**, as `logratio audit` sees them: the cheap part of it, on as many of the first rows as there is
+  time for, at most 20,000. Its findings begin with `audit_`; they warn and stop no run, since rows that repeat or
+  contradict one another may be meant.
 - **From the run's own first steps**: every weight moved within two of them; over twenty, the loss falls and updates are
   not rounded away; the first checkpoint, read back, is what was saved.
 

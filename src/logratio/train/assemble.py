@@ -148,7 +148,7 @@ def open_run(
         tokenizer = tokenizer_of(resolved.config, inputs)
         data = data_set(resolved, tokenizer, inputs, date)
     if preflight is not None:
-        preflight.before_loading(Tokenised(resolved.config, data, tokenizer, date))
+        preflight.before_loading(Tokenised(resolved.config, data, tokenizer, date, inputs))
     model = policy_of(resolved, world, tokenizer, inputs)
     reference = describe_reference(resolved.config, model) + described(resolved.config.reference_sync)
     if resolved.objective.needs(resolved.settings).divergence:

@@ -17,7 +17,7 @@ from ...findings import Finding, worst
 from ..distributed import World
 from ..memory import within_memory
 from ..rundir import RunDirectory
-from . import forwards, gradients, plan, reference, tokens
+from . import forwards, gradients, plan, reference, rows, tokens
 from .budget import MOST, Budget, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
@@ -71,6 +71,7 @@ class Preflight:
     full: bool = False
     findings: list[Finding] = field(default_factory=list)
     _skipped: list[str] = field(default_factory=list)
+    _rows: tokens.Tokenised | None = None
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.full)
@@ -83,6 +84,7 @@ class Preflight:
         """
         for name, check in _ON_TOKENS:
             self.look(name, partial(check, scene))
+        self._rows = scene
         self._decide()
 
     def before_step(self, scene: Scene, tokens_a_group: float) -> None:
@@ -114,6 +116,7 @@ class Preflight:
         for name, forward_check, passes in _ON_FORWARDS:
             self.look(name, partial(forward_check, scene), seconds=passes * once)
         self._gradients(scene, once)
+        self._audit()
         self._tell_budget(once)
 
     def _gradients(self, scene: Scene, once: float) -> None:
@@ -129,6 +132,19 @@ class Preflight:
             self.look("micro_batches", lambda: gradients.micro_batches(scene, taken[0]), seconds=apart)
         else:
             self._skipped.append("micro_batches")
+
+    def _audit(self) -> None:
+        """Audit as many of the first rows as there is time for, on rank 0, which tells what was found."""
+        room = rows.MOST if self.full else int((self.budget.most - self.budget.spent) / rows.SECONDS)
+        most = min(rows.MOST, room)
+        if self._rows is None or self.world.any(most < rows.LEAST):
+            self._skipped.append("audit")
+            return
+        began = time.perf_counter()
+        if self.world.rank == 0:
+            for found in rows.audited(self._rows, most):
+                self.keep(found)
+        self.budget.spent += time.perf_counter() - began
 
     def look(self, name: str, check: Callable[[], Finding], seconds: float = 0.0) -> None:
         """Make a check that will take about so many seconds, where there is time for it, and tell what it found."""

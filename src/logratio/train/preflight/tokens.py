@@ -15,7 +15,7 @@ from ...config import RunConfig
 from ...data.template import ChatTemplate, wants_bos
 from ...errors import TemplateError
 from ...findings import Example, Finding
-from ..setup import DataSet
+from ..setup import DataSet, Inputs
 
 SHOWN = 2
 """Groups that are shown."""
@@ -47,12 +47,14 @@ class Tokenised:
         data: Tokenised groups.
         tokenizer: What made them.
         date: What a template that reads the clock is told.
+        inputs: Objects given in place of names.
     """
 
     config: RunConfig
     data: DataSet
     tokenizer: Any
     date: str
+    inputs: Inputs
 
     @cached_property
     def template(self) -> ChatTemplate | None:
