@@ -1,10 +1,14 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import metrics, pairs, run, start_model
+from small_run import RECIPE, metrics, pairs, run, start_model, world
+from test_train_waiting import ENDS, Device
 
 from logratio import objectives
 from logratio.logps.policy import Policy
@@ -73,6 +77,18 @@ def test_it_says_nothing_of_one_group_or_of_an_objective_without_losses_of_its_o
     assert small_square(learner, optimizer, Step(0, random_groups(8))) is None
 
 
+def test_a_probe_waits_for_the_device_equally_often_whatever_its_bins():
+    waits = []
+    for bin_tokens in (10**6, 1):
+        learner, optimizer = learner_of(bin_tokens=bin_tokens, dtype=torch.float32)
+        device = Device()
+        device.put([*learner.policy.parameters(), *learner.policy.buffers()])
+        with device:
+            small_square(learner, optimizer, Step(0, random_groups(16)))
+        waits.append(device.waits)
+    assert waits[0] == waits[1] and 0 < len(waits[0]) <= ENDS
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -104,3 +120,20 @@ def test_weights_and_unequal_steps_are_counted():
     few = replace(step, groups=step.groups[:3])
     assert estimates(2.0, 1.0, step) == {SIGNAL: (8 - 2 * 2) / 6, NOISE: 1 / (1 / 2 - 1 / 8)}
     assert estimates(2.0, 1.0, few) == {SIGNAL: (3 - 2) / 2, NOISE: 1 / (1 - 1 / 3)}
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path):
+    recipe = {**world(tmp_path), **RECIPE, "every.noise_scale": 0.2, "eval.samples": 0}
+    for name, launch in (
+        ("one", ()),
+        ("two", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")),
+    ):
+        options = [str(word) for key, value in recipe.items() for word in (f"--{key}", value)]
+        command = [sys.executable, *launch, "-m", "logratio", "train", *options, "--output", str(tmp_path / name)]
+        subprocess.run(command, env={**os.environ, "LOGRATIO_CACHE": str(tmp_path)}, check=True, timeout=300)
+    one, two = ([row for row in metrics(tmp_path / name) if SIGNAL in row] for name in ("one", "two"))
+    assert [row["step"] for row in one] == [row["step"] for row in two] and len(one) == 5
+    for own, other in zip(one, two, strict=True):
+        for key in (SIGNAL, NOISE):
+            assert other[key] == pytest.approx(own[key], rel=1e-3, abs=1e-6 * own["grad_norm"] ** 2)
