@@ -96,3 +96,12 @@ def test_the_first_answer_is_the_verdict():
     for mean, said in ((0.65, "Yes"), (0.51, "Not shown"), (0.4, "No, it got worse")):
         own = measured(before, {"accuracy": share(mean), "length_baseline": share(0.3)})
         assert answers(verdict(own), own, Beside(), []).answers[0].answer == said
+
+
+def test_what_preflight_found_of_the_data_in_brief_stands_for_an_audit():
+    brief = tuple(Finding(name, "fine", "s") for name in ("loss_mask", "audit_length", "audit_encoding"))
+    told = trust(Beside(preflight=brief, findings=found("note")), [])
+    assert told.answer == "Nothing speaks against it"
+    assert told.because == "Preflight: 1 pass. Audit of the data: 2 fine. Diagnosis: 1 note."
+    whole = trust(Beside(preflight=brief, audited=found("note"), findings=()), [])
+    assert "Preflight: 3 pass. Audit of the data: 1 note." in whole.because

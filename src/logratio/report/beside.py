@@ -67,8 +67,15 @@ class Beside:
 
     @property
     def looked(self) -> list[tuple[str, tuple[Finding, ...]]]:
-        """Who looked, and what they found, in the order in which it comes about."""
-        named = (("Preflight", self.preflight), ("Audit of the data", self.audited), ("Diagnosis", self.findings))
+        """Who looked, and what they found, in the order in which it comes about.
+
+        Without an audit, what preflight found of the data in brief, by names that begin with `audit_`, stands for it.
+        """
+        checks = self.preflight or ()
+        brief = tuple(own for own in checks if own.name.startswith("audit_")) if self.audited is None else ()
+        preflight = None if self.preflight is None else tuple(own for own in checks if own not in brief)
+        audited = self.audited if self.audited is not None else brief or None
+        named = (("Preflight", preflight), ("Audit of the data", audited), ("Diagnosis", self.findings))
         return [(name, found) for name, found in named if found is not None]
 
 
