@@ -36,7 +36,7 @@ BANDS, DEEP = 21, 6
 _MARGIN = 0.12  # three standard deviations of an estimate from 126 values at 0.8: √(0.8 · 0.2 / 126) · 3 = 0.107
 _CHUNK = 1 << 18  # characters whose shingles are computed at once: their numbers stay in a cache of a few MB
 _BLOCK = 1 << 14  # pairs of signatures compared at once
-_TRIES = 4  # candidates of a text, the likeliest first, that are counted out
+_TRIES = 8  # candidates of a text, the likeliest first, that are counted out
 _SEED = 1
 
 
