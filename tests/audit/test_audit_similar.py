@@ -13,7 +13,7 @@ def oracle(one, other):
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
-def variants(script, count=40):
+def variants(script, count=20):
     """Return texts of one script, each with copies that are nearer and farther."""
     writer = Writer(1, script)
     texts = []
