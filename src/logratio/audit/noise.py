@@ -122,6 +122,8 @@ def _estimate(rows: Rows, twice: Repeated) -> Finding:
     level: Level = "fine"
     if (rate.low or 0.0) > LOW:
         level = "look" if (rate.low or 0.0) > HIGH else "note"
+    if not twice.named and not differ.mean:
+        level = "note"  # nobody ever disagrees: as likely copies of rows as judgements
     worst = np.argsort(-twice.disagree_I, kind="stable")[:3]
     doubt = "" if twice.named else " (no judges are named: where those are copies of rows, this is too low)"
     return Finding(
@@ -129,7 +131,7 @@ def _estimate(rows: Rows, twice: Repeated) -> Finding:
         level,
         f"{percent(rate.mean)} of labels are flipped ({_range(rate)}), estimated from {len(twice.disagree_I):,} pairs "
         f"judged more than once, of which two judgements disagree {percent(differ.mean)} of the time{doubt}.",
-        "" if level == "fine" else _remedy(rate),
+        "" if level == "fine" else _remedy(rate) if differ.mean else _COPIES,
         figures={
             "method": "repeated judgements",
             "pairs": len(twice.disagree_I),
@@ -142,6 +144,9 @@ def _estimate(rows: Rows, twice: Repeated) -> Finding:
             if twice.disagree_I[i] > 0
         ],
     )
+
+
+_COPIES = "Name the judges in a column `annotator`, or leave copies of rows out with --fix and look again."
 
 
 def _remedy(rate: Measure) -> str:
