@@ -16,7 +16,7 @@ _TURNING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E
 
 
 def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
-    """Return a finding's sentence with its time, its remedy where it is no pass, and its examples.
+    """Return a finding's sentence with its time; where it is no pass, remedy and examples too (of tokens always).
 
     What a model is trained on is green and underlined, and named so; what it only reads is dim.
 
@@ -32,7 +32,8 @@ def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
     out = [head]
     if verdict != "pass" and finding["remedy"]:
         out.append(Text(f"      {visible(finding['remedy'])}"))
-    for example in finding["examples"]:
+    shown = verdict != "pass" or finding["name"] == "tokens_shown"
+    for example in finding["examples"] if shown else ():
         out.append(Text(f"      {visible(example['origin'])}", style="dim"))
         for name, text in example["texts"].items():
             trained = name.endswith("trained on")

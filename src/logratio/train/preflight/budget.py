@@ -10,6 +10,10 @@ MOST = 60.0
 """Seconds that checks take at most, however long the run."""
 SHARE = 0.02
 """Share of the planned run that they take at most."""
+TIMED = 0.1
+"""Share of what is allowed that timing a larger forward pass may take."""
+USUAL = 1024
+"""Tokens of that pass, at most."""
 _GRADIENT = 3
 """Forward passes that a forward and a backward pass take together."""
 
@@ -39,11 +43,11 @@ class Budget:
 
 
 def planned_seconds(opening: Opening, *, tokens: int, seconds: float, tokens_a_group: float) -> float:
-    """Estimate how long a run's steps take, from one forward pass of a few short groups.
+    """Estimate how long a run's steps take, from one forward pass.
 
     A bin of m tokens takes what the timed pass of n takes, times m/n where m is larger; its gradient takes three times
-    as long. Steps × bins of a step × that. Evaluations, samples and the reference pass are not counted, and a bin that
-    is smaller than the timed pass counts as that, so that the figure errs to the short side for long runs.
+    as long. Steps × bins of a step × that. Evaluations, samples and the reference pass are not counted. From a pass
+    that is much smaller than a bin the figure is too large: every pass takes some time whatever its size.
 
     Args:
         opening: The run.

@@ -20,7 +20,7 @@ from .scene import Scene
 
 SAMPLED = 4096
 """Elements of each weight's gradient that are compared."""
-_WITHIN = {torch.float64: (1e-10, 1e-8), torch.float32: (1e-5, 1e-3), torch.bfloat16: (0.02, 0.2)}
+_WITHIN = {torch.float64: (1e-10, 1e-8), torch.float32: (1e-4, 1e-3), torch.bfloat16: (0.02, 0.2)}
 """What counts as rounding of a gradient, relative: at least, and at most, whatever the noise that was measured."""
 _EASE = 8
 _MANY = 0.1

@@ -74,8 +74,11 @@ def reference_storage(scene: Scene) -> Finding:
             "Freeze them, or list them in the adapter's modules_to_save.",
             figures,
         )
-    kept = f"{len(held)} weights of its own" if held else "no weights: its log-probs are kept, or none are read"
-    return Finding(name, "fine", f"The reference holds {kept} beside the policy's.", figures=figures)
+    if held:
+        says = f"The reference holds {len(held)} weights of its own, apart from the policy's."
+    else:
+        says = "The reference holds no weights of its own: its log-probs are kept, or none are read."
+    return Finding(name, "fine", says, figures=figures)
 
 
 def reference_cache(scene: Scene) -> Finding:

@@ -18,7 +18,7 @@ from ..distributed import World
 from ..memory import within_memory
 from ..rundir import RunDirectory
 from . import forwards, gradients, plan, reference, rows, tokens
-from .budget import MOST, Budget, planned_seconds
+from .budget import MOST, TIMED, USUAL, Budget, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
 
@@ -110,14 +110,28 @@ class Preflight:
         self._decide()  # without log-probs there is nothing to compare
         self.look("two_forwards", partial(forwards.two_forwards, scene))
         once = float(self.world.text(repr(self.budget.spent - before)))
-        self.budget.planned = planned_seconds(
-            scene.opening, tokens=scene.tokens, seconds=once, tokens_a_group=tokens_a_group
-        )
+        self._plan(scene, once, tokens_a_group)
         for name, forward_check, passes in _ON_FORWARDS:
             self.look(name, partial(forward_check, scene), seconds=passes * once)
         self._gradients(scene, once)
         self._audit()
         self._tell_budget(once)
+
+    def _plan(self, scene: Scene, once: float, tokens_a_group: float) -> None:
+        """Estimate the run's length from the pass just timed; where there is time, from one of a bin's usual size."""
+
+        def planned(tokens: int, seconds: float) -> float:
+            return planned_seconds(scene.opening, tokens=tokens, seconds=seconds, tokens_a_group=tokens_a_group)
+
+        self.budget.planned = planned(scene.tokens, once)
+        copies = min(scene.opening.config.train.bin_tokens or 1, USUAL) // scene.tokens
+        if copies < 2 or self.world.any(copies * once > TIMED * self.budget.most):
+            return
+        began = time.perf_counter()
+        scene.floats(list(scene.few) * copies)
+        took = float(self.world.text(repr(time.perf_counter() - began)))
+        self.budget.spent += took
+        self.budget.planned = planned(scene.tokens * copies, took)
 
     def _gradients(self, scene: Scene, once: float) -> None:
         taken: list[gradients.Gradient] = []
