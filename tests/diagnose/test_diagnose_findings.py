@@ -207,8 +207,10 @@ def test_no_signal():
 
 
 def test_reversed_labels():
-    assert reversed_labels(told(START, {**SOUND, "accuracy": share(0.35)})).level == "look"
-    assert reversed_labels(told(START, {**SOUND, "accuracy": share(0.46)})).level == "fine"
+    assert reversed_labels(told(START, {**SOUND, "accuracy": share(0.35), "loss": value(0.75, 0.01)})).level == "look"
+    assert reversed_labels(told(START, {**SOUND, "accuracy": share(0.46), "loss": value(0.75, 0.01)})).level == "fine"
+    unlucky = {**SOUND, "accuracy": share(0.4), "loss": value(0.705, 0.01)}  # labels by coin
+    assert reversed_labels(told(START, unlucky)).level == "fine" and signal(told(START, unlucky)).level == "look"
 
 
 def test_every_finding_of_a_look_has_figures_and_a_drawing_and_goes_through_json():

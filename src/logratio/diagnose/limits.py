@@ -137,5 +137,8 @@ CHANCE = 0.12
 NEAR_CHANCE = 0.06
 """Accuracy above ½ up to which labels may say nothing; a coin on 300 pairs exceeds it once in fifty."""
 
-BETTER_LOSS = 0.002
+BETTER_LOSS = 0.01
 """Fall of the held-out loss, as a share of it, that a policy without anything to learn does not achieve."""
+
+REVERSED_LOSS = 0.04
+"""Rise of the held-out loss, as a share of it, that goes with reversed labels; a coin raises it by up to 0.03."""

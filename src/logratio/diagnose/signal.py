@@ -31,9 +31,8 @@ def signal(history: History) -> Finding | None:
     unknown = history.step < history.pass_steps - 1e-9 and history.progress < 1  # it may still be learning
     unknown = unknown or limits.Z * last.se > limits.CHANCE or last.mean > 0.5 + limits.NEAR_CHANCE
     loss = history.change("loss")
-    below = last.mean + limits.Z * last.se < 0.5
     better = loss is not None and loss[1].mean < (1 - limits.BETTER_LOSS) * loss[0].mean
-    if last.mean - limits.SURE * last.se > 0.5 or not moved or unknown or better or below:
+    if last.mean - limits.SURE * last.se > 0.5 or not moved or unknown or better or _opposite(history):
         return Finding("no_signal", "fine", f"{said}.", "", figures, drawing)
     says = f"{said}, which is chance, although the policy tells the pairs apart: it can learn nothing of their labels."
     remedy = (
@@ -49,7 +48,7 @@ def reversed_labels(history: History) -> Finding | None:
     if not line:
         return None
     last = line[-1][1]
-    if last.mean + limits.Z * last.se >= 0.5:
+    if not _opposite(history):
         return Finding("reversed_labels", "fine", f"Held-out accuracy is {percent(last.mean)}, not below chance.")
     says = (
         f"Held-out accuracy is {percent(last.mean)} over {last.n} pairs, below chance: what training calls chosen is "
@@ -59,3 +58,10 @@ def reversed_labels(history: History) -> Finding | None:
     drawing = lines("Held-out accuracy", "share", {"held out": line}, "0.5 is chance.")
     figures = {"held_out_accuracy": last.mean, "pairs": last.n}
     return Finding("reversed_labels", "look", says, remedy, figures, drawing)
+
+
+def _opposite(history: History) -> bool:
+    """Whether held-out accuracy is below chance, and the held-out loss higher than a lack of signal makes it."""
+    line, loss = accuracy(history), history.change("loss")
+    below = bool(line) and line[-1][1].mean + limits.Z * line[-1][1].se < 0.5
+    return below and (loss is None or loss[1].mean > (1 + limits.REVERSED_LOSS) * loss[0].mean)
