@@ -69,10 +69,10 @@ directory and, in short, in `manifest.json`. `--no-preflight` leaves it out, and
   not rounded away; the first checkpoint, read back, is what was saved.
 
 **Time.** The checks may take 2 % of the planned run and at most 60 s. The run is planned as steps × bins × three
-forward passes, from one timed pass: over those four groups, or, where a tenth of what is allowed suffices for it, over copies
-of them of up to 1,024 tokens. A bin of more tokens takes as many times longer, one of fewer as long. Evaluations,
-samples and the reference pass are not counted. A check that would take longer than what is left is left out, which
-`budget` says; `logratio check --full` makes all of them.
+forward passes, from one timed pass: over those four groups, or, where a tenth of what is allowed suffices for it, over
+copies of them of up to 1,024 tokens. A bin of more tokens takes as many times longer, one of fewer as long.
+Evaluations, samples and the reference pass are not counted. A check that would take longer than what is left is left
+out, which `budget` says; `logratio check --full` makes all of them.
 
 **Tolerances.** Two forward passes of the same batch must agree to the bit in float32. Everything else is compared up to
 eight times the noise that the same responses show in two orders of one batch, but no less than a quarter and no more
