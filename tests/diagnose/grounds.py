@@ -85,7 +85,7 @@ def stories(shared: Path, name: str, root: Path, *, lr: float, lora_lr: float, p
             rows[prompts + 200 :][:3000],
             "sft",
             output=folder / "sft",
-            train={"lr": lr * 4, "batch_size": 32, "precision": "fp32"},
+            train={"lr": 4e-3, "batch_size": 32, "precision": "fp32"},
             eval={"samples": 0},
             every={"eval": 1.0, "checkpoint": 1.0},
         )

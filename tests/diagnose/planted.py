@@ -321,7 +321,7 @@ def runs(given: argparse.Namespace) -> None:
         if given.ground == "nano":
             ground = nano(seed % 2, root)
         else:
-            ground = stories(given.shared, given.ground, root, lr=1e-3, lora_lr=5e-3)
+            ground = stories(given.shared, given.ground, root, lr=1e-4, lora_lr=1e-3)
         setup = makers[name](ground, seed)
         if given.objective and name != "healthy":
             setup = replace(setup, objective={**setup.objective, "name": given.objective})
