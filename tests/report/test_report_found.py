@@ -6,7 +6,7 @@ import math
 import pytest
 
 from logratio.findings import Drawing, Example, Finding
-from logratio.report.found import EXAMPLES, PASSING, block, counted, drawn, read_findings, worst_first
+from logratio.report.found import EXAMPLES, PASSING, block, blocks, counted, drawn, read_findings, worst_first
 from logratio.report.kit import Bars, Heat, Plot, Scatter
 
 LEVELS = [Finding(name, name, f"It is {name}.") for name in ("fine", "stop", "note", "look")]
@@ -124,3 +124,14 @@ def test_times_have_two_digits(seconds, said):
 def test_the_order_of_equals_is_kept():
     found = [Finding(name, "look", "s") for name in "cab"]
     assert [own.name for own in worst_first([*found, LEVELS[1]])] == ["stop", "c", "a", "b"]
+
+
+@pytest.mark.parametrize("fine", [0, 3, 4, 9])
+def test_what_is_fine_is_folded_where_it_is_much(fine):
+    found = [Finding(f"sound_{i}", "fine", "Sound.") for i in range(fine)] + [Finding("sick", "stop", "Sick.")]
+    first, *rest = blocks(found, "own")
+    assert first.found[0].name == "sick" and not first.folded
+    assert [part.folded for part in rest] == ([f"{fine} fine, one by one"] if fine >= 4 else [])
+    assert sum(len(part.found) for part in (first, *rest)) == fine + 1
+    assert len({own.anchor for part in (first, *rest) for own in part.found}) == fine + 1
+    assert [part.folded for part in blocks(found[:-1], "own")] == ([f"{fine} fine, one by one"] if fine >= 4 else [""])

@@ -20,6 +20,9 @@ PASSING: Mapping[Level, str] = {"fine": "pass", "note": "pass", "look": "warn", 
 CHARACTERS = 4_000
 """Characters of one text of an example that are shown; further ones are counted."""
 
+FOLDED = 4
+"""Findings that are fine from which they are folded under one line."""
+
 EXAMPLES = 12
 """Examples of one finding that are shown; further ones are counted."""
 
@@ -68,16 +71,29 @@ def worst_first(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda own: -LEVELS.index(own.level))
 
 
-def block(found: Iterable[Finding], prefix: str, words: Mapping[Level, str] | None = None) -> Findings:
+def block(
+    found: Iterable[Finding], prefix: str, words: Mapping[Level, str] | None = None, folded: str = ""
+) -> Findings:
     """Return findings as a block, those that matter most first.
 
     Args:
         found: The findings.
         prefix: Of the names that links lead to; one a block of a page.
         words: What each level is called; default its own name.
+        folded: Title under which all of them are hidden; "" shows them.
     """
     shown = [_shown(own, f"{prefix}-{i}", words or {}) for i, own in enumerate(worst_first(found))]
-    return Findings(shown)
+    return Findings(shown, folded)
+
+
+def blocks(found: Sequence[Finding], prefix: str, words: Mapping[Level, str] | None = None) -> list[Findings]:
+    """Return what needs a look as one block and, where they are many, what is fine as a folded one behind it."""
+    fine = [own for own in found if own.level == "fine"]
+    if len(fine) < FOLDED:
+        return [block(found, prefix, words)]
+    telling = [own for own in found if own.level != "fine"]
+    rest = block(fine, f"{prefix}-fine", words, f"{counted(fine, words)}, one by one")
+    return [block(telling, prefix, words), rest] if telling else [rest]
 
 
 def _shown(own: Finding, anchor: str, words: Mapping[Level, str]) -> Found:

@@ -225,9 +225,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Findings:
-    """Findings under each other; those that need no attention are folded."""
+    """Findings under each other; those that need no attention are folded.
+
+    Attributes:
+        found: The findings.
+        folded: Title under which all of them are hidden; "" shows them.
+    """
 
     found: Sequence[Found]
+    folded: str = ""
     kind: str = field(default="findings", init=False)
 
 

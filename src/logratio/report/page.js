@@ -89,7 +89,9 @@
 
   function unfold() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target instanceof HTMLDetailsElement) target.open = true;
+    for (let part = target; part; part = part.parentElement) {
+      if (part instanceof HTMLDetailsElement) part.open = true;
+    }
   }
 
   for (const browser of document.querySelectorAll(".samples")) browse(browser);

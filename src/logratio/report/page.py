@@ -12,7 +12,7 @@ from ..files import atomic_path
 from . import browser, held, kit
 from .answers import answers
 from .beside import Beside, read_beside
-from .found import PASSING, block, counted
+from .found import PASSING, blocks, counted
 from .kit import Block, Facts, Interval, Notice, Page, Prose, Section
 from .names import RETAIN, metric
 from .panels import not_finite, plots
@@ -83,7 +83,7 @@ def _findings(beside: Beside) -> list[Section]:
         ("Where the weights changed", "where", beside.where, None, "By layer and module"),
     )
     return [
-        Section(title, [block(found, prefix, words)], f"{lead}: {counted(found, words)}.")
+        Section(title, blocks(found, prefix, words), f"{lead}: {counted(found, words)}.")
         for title, prefix, found, words, lead in parts
         if found
     ]
@@ -272,12 +272,12 @@ def _how(run: RunFiles) -> list[Block]:
         ("Chat template's hash", plain(manifest.get("template_hash") or "none")),
         *((f"{name}", plain(version)) for name, version in _mapping(manifest.get("versions")).items()),
     ]
-    blocks: list[Block] = [Facts(facts)]
+    shown: list[Block] = [Facts(facts)]
     if rows := manifest.get("rows"):
         lines = rows if isinstance(rows, list) else [rows]
-        blocks.append(kit.Code("Rows kept and dropped", "\n".join(plain(line) for line in lines)))
+        shown.append(kit.Code("Rows kept and dropped", "\n".join(plain(line) for line in lines)))
     if run.config_text:
-        blocks.append(kit.Code("config.yaml, as resolved", run.config_text))
+        shown.append(kit.Code("config.yaml, as resolved", run.config_text))
     if manifest.get("data"):
-        blocks.append(kit.Code("Data's hashes", json.dumps(manifest["data"], indent=2, ensure_ascii=False)))
-    return blocks
+        shown.append(kit.Code("Data's hashes", json.dumps(manifest["data"], indent=2, ensure_ascii=False)))
+    return shown
