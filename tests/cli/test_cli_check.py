@@ -66,7 +66,8 @@ def test_a_mistake_in_the_recipe_is_told_as_train_tells_it(place, capsys):
     assert "did you mean `objective.beta`" in called(capsys, "check", *given(place), "--objective.betta", "1")[2]
 
 
-HOSTILE = "\x1b[31mred\x1b]0;title\x07\r\nnext \u202eright to left\u202c"
+HIDDEN = "\x1b\x07\x85\x90\x9b\x9c\x9d\u200b\u202e\u202c\u3164\ufeff\ud83d\U000e0101"
+HOSTILE = f"\x1b[31mred\x1b]0;title\x07\r\nnext \u202eright to left\u202c {HIDDEN}"
 
 
 def shown(finding, verdict):
@@ -77,8 +78,9 @@ def test_text_of_rows_cannot_speak_to_the_terminal():
     example = Example("rows.jsonl, row 1", "why", {"chosen, trained on": HOSTILE, "prompt, read only": "x" * 999})
     lines = shown(Finding("tokens_shown", "fine", f"Says {HOSTILE}.", examples=(example,), seconds=0.25), "pass")
     whole = "".join(lines)
-    assert not [mark for mark in whole if ord(mark) < 32 or mark in "\u202e\u202c"]
-    assert "␛[31mred" in whole and "⏎next" in whole and lines[0].endswith(" [0.250 s]")
+    assert not [mark for mark in whole if ord(mark) < 32 or mark in HIDDEN]
+    whole.encode()  # half a character, as a row may hold, cannot be printed
+    assert "⟨U+001B⟩[31mred" in whole and "⏎next" in whole and lines[0].endswith(" [0.250 s]")
     assert len(lines[-1]) < 400 and " … " in lines[-1]
 
 

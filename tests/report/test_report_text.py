@@ -18,6 +18,7 @@ from logratio.report.text import number, percent, plain, shown, spread, visible
         ("\ud83d half an emoji", "⟨U+D83D⟩ half an emoji"),
         ("zero\u200bwidth\ufeff\x00\x1b[31m", "zero⟨U+200B⟩width⟨U+FEFF⟩⟨U+0000⟩⟨U+001B⟩[31m"),
         ("tag \U000e0041", "tag ⟨U+E0041⟩"),
+        ("filler \u3164\uffa0, selector \U000e0100\U000e01ef", "filler ⟨U+3164⟩⟨U+FFA0⟩, selector ⟨U+E0100⟩⟨U+E01EF⟩"),
     ],
 )
 def test_what_could_hide_or_reorder_text_is_spelled_out(text, seen):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..diagnose.run import diagnose_run, write_findings
 from ..findings import LEVELS, Finding
+from .found import one_line
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
 
         found += learn(directory)
     if as_json:
-        print(json.dumps([finding.as_json() for finding in found], indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps([finding.as_json() for finding in found], indent=2, allow_nan=False))
     else:
         _show(found, everything)
 
@@ -57,9 +58,9 @@ def _show(found: Sequence[Finding], everything: bool) -> None:
     for finding in sorted(found, key=lambda finding: -LEVELS.index(finding.level)):
         if finding.level == "fine" and not everything:
             continue
-        console.print(f"{finding.level:5} {finding.name}: {finding.says}")
+        console.print(f"{finding.level:5} {finding.name}: {one_line(finding.says)}")
         if finding.remedy:
-            console.print(f"      → {finding.remedy}")
+            console.print(f"      → {one_line(finding.remedy)}")
     if fine and not everything:
         named = ", ".join(finding.name for finding in fine)
         console.print(f"fine  {named} (--all shows them)")

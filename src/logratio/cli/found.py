@@ -8,11 +8,10 @@ from typing import Any
 from rich.style import Style
 from rich.text import Text
 
+from ..report.text import visible
+
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 _SHOWN = 300
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {10: "⏎", 127: "␡", 0x9B: "␛"}
-"""Control characters as their pictures, so that a row of data cannot speak to the terminal."""
-_TURNING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "�")
 
 
 def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
@@ -26,26 +25,29 @@ def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
     """
     seconds = finding["seconds"]
     head = Text(f"{verdict:4}", style=_STYLES[verdict])
-    head.append(f"  {finding['name']}: {visible(finding['says'])}", style=Style())
+    head.append(f"  {finding['name']}: {one_line(finding['says'])}", style=Style())
     if seconds is not None:
         head.append(f" [{seconds:.3f} s]", style="dim")
     out = [head]
     if verdict != "pass" and finding["remedy"]:
-        out.append(Text(f"      {visible(finding['remedy'])}"))
+        out.append(Text(f"      {one_line(finding['remedy'])}"))
     shown = verdict != "pass" or finding["name"] == "tokens_shown"
     for example in finding["examples"] if shown else ():
-        out.append(Text(f"      {visible(example['origin'])}", style="dim"))
+        out.append(Text(f"      {one_line(example['origin'])}", style="dim"))
         for name, text in example["texts"].items():
             trained = name.endswith("trained on")
-            line = Text(f"      {visible(name)}: ", style="dim")
-            line.append(_cut(visible(text)), style="green underline" if trained else "dim")
+            line = Text(f"      {one_line(name)}: ", style="dim")
+            line.append(_cut(one_line(text)), style="green underline" if trained else "dim")
             out.append(line)
     return out
 
 
-def visible(text: str) -> str:
-    """Return a text on one line with control characters as pictures, and marks that turn the direction as �."""
-    return text.translate(_CONTROLS).translate(_TURNING)
+def one_line(text: str) -> str:
+    """Return a text as a terminal may show it: on one line, a newline as ⏎, and nothing that hides, turns or commands.
+
+    A row of data can hold anything; no character of it reaches the terminal that `report.text.visible` spells out.
+    """
+    return visible(text).replace("\n", "⏎")
 
 
 def _cut(text: str) -> str:

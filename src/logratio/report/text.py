@@ -11,11 +11,12 @@ from typing import Any
 from .kit import Cell, Interval, Linked
 
 # C0 and C1 controls but tab and newline, directional marks, overrides and isolates, invisible spaces, separators,
-# lone surrogates, interlinear anchors, tag characters and noncharacters: what could hide or reorder other text.
+# lone surrogates, fillers without a shape, interlinear anchors, tag characters, supplementary variation selectors and
+# noncharacters: what could hide or reorder other text.
 # Zero-width (non-)joiners stay: scripts and emoji need them.
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
 )
 
 
