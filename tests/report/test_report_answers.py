@@ -105,3 +105,13 @@ def test_what_preflight_found_of_the_data_in_brief_stands_for_an_audit():
     assert told.because == "Preflight: 1 pass. Audit of the data: 2 fine. Diagnosis: 1 note."
     whole = trust(Beside(preflight=brief, audited=found("note"), findings=()), [])
     assert "Preflight: 3 pass. Audit of the data: 1 note." in whole.because
+
+
+def test_checks_that_were_left_out_are_told_and_nothing_is_said_to_be_all_right():
+    """An audit that preflight left out counts no more once the data was audited."""
+    budget = Finding("budget", "note", "s", figures={"skipped": "micro_batches, audit"})
+    told = trust(Beside(preflight=(*found("fine"), budget), audited=found("fine"), findings=()), [])
+    assert told.tone == "plain" and told.answer == "Nothing found, but not all looked at"
+    assert told.because.endswith("Left out by preflight: micro batches.")
+    nothing = Finding("budget", "note", "s", figures={"skipped": "audit"})
+    assert trust(Beside(preflight=(nothing,), audited=found("fine"), findings=()), []).tone == "good"

@@ -88,6 +88,9 @@ def trust(beside: Beside, notices: Sequence[Notice]) -> Answer:
     if missing:
         listed = ", ".join(missing).lower() if said else "preflight, audit or diagnosis"
         said.append(f"Not there: {listed}.")
+    left = _left_out(beside)
+    if left:
+        said.append(f"Left out by preflight: {', '.join(name.replace('_', ' ') for name in left)}.")
     every = worst_first(own for _, found in beside.looked for own in found)
     sick = [notice for notice in notices if notice.tone == "bad"]
     if sick:
@@ -100,6 +103,13 @@ def trust(beside: Beside, notices: Sequence[Notice]) -> Answer:
         return Answer(question, "warn", "With care", " ".join(told))
     if len(missing) == 3:
         return Answer(question, "warn", "Nobody looked", " ".join(said))
-    if missing:
+    if missing or left:
         return Answer(question, "plain", "Nothing found, but not all looked at", " ".join(said))
     return Answer(question, "good", "Nothing speaks against it", " ".join(said))
+
+
+def _left_out(beside: Beside) -> list[str]:
+    """Return the names of the checks that preflight had no time for; an audit that was made since is none of them."""
+    told = [own.figures.get("skipped") for own in beside.preflight or () if own.name == "budget"]
+    names = [name for each in told if isinstance(each, str) for name in each.split(", ") if name]
+    return [name for name in names if name != "audit" or beside.audited is None]
