@@ -13,7 +13,7 @@ from logratio.errors import PreflightError
 from logratio.findings import LEVELS, finding
 from logratio.models.build import SPECIAL, save_built
 from logratio.train import checkpoint
-from logratio.train.preflight.budget import Budget, planned_seconds
+from logratio.train.preflight.budget import Budget, lasting, planned_seconds
 from logratio.train.preflight.plan import _fits
 from logratio.train.preflight.scene import difference
 from logratio.train.preflight.steps import reloaded
@@ -171,6 +171,22 @@ def test_a_budget_is_2_percent_of_the_run_and_at_most_a_minute():
     assert replace(budget, full=True).allows(1e9)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.01234, "0.0123 s"),
+        (119, "119 s"),
+        (400, "7 min"),
+        (3599, "1 h"),
+        (5370, "1 h 30 min"),
+        (86_399, "1 d"),
+        (1e6, "11 d 14 h"),
+    ],
+)
+def test_a_planned_time_is_told_as_people_tell_it(seconds, told):
+    assert lasting(seconds) == told
+
+
 class Planned:
     """As much of an opening as its planned time depends on."""
 
@@ -221,6 +237,16 @@ def test_rows_are_audited_in_brief_and_what_is_wrong_with_them_warns(tmp_path):
     assert not audited  # such a short run leaves no time for it
     used = check(resolve({}, {**small_run.RECIPE, **arguments}), full=True, inputs=Inputs(data=(row for row in rows)))
     assert [each.says for each in used if each.name == "audit"][0].startswith("The rows came from an iterator")
+
+
+def test_an_audit_that_fails_is_told_and_ends_no_training(tmp_path, monkeypatch):
+    def broken(*given, **named):
+        return {}["no such column"]
+
+    monkeypatch.setattr("logratio.audit.brief.brief", broken)
+    found = checked(small_run.world(tmp_path))
+    assert own(found) == BEFORE and found["audit"].level == "look"
+    assert "could not be decided" in found["audit"].says and "KeyError: 'no such column'" in found["audit"].says
 
 
 def test_a_rate_far_above_the_suggestion_is_warned_of_and_trained_with(tmp_path):
@@ -312,19 +338,17 @@ def test_updates_that_are_rounded_away_stop_the_run(tmp_path, monkeypatch):
     unplanted = torch.optim.AdamW.step
 
     def rounded(self):
-        for group in self.param_groups:
-            for weight in group["params"]:
-                weight.data = weight.data.bfloat16().float()
-        before = [weight.data.clone() for group in self.param_groups for weight in group["params"]]
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        before = [weight.data.clone() for weight in weights]
         unplanted(self)
-        for weight, was in zip((w for g in self.param_groups for w in g["params"]), before, strict=True):
-            weight.data = torch.where(weight.data.bfloat16().float() == was, was, weight.data.bfloat16().float())
+        for weight, was in zip(weights, before, strict=True):
+            weight.data = torch.where(weight.data.bfloat16() == was.bfloat16(), was, weight.data)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", rounded)
     monkeypatch.setattr("logratio.train.preflight.steps.MOVED", 99)
-    found, stopped = during(tmp_path, **{"train.lr": 1e-9, "train.precision": "bf16"})
-    assert found["updates_kept"]["level"] in ("look", "stop") and "lost to rounding" in found["updates_kept"]["says"]
-    assert stopped is None or "lost to rounding" in stopped
+    found, stopped = during(tmp_path, **{"train.lr": 1e-7, "train.precision": "bf16"})
+    assert found["updates_kept"]["level"] == "stop" and found["updates_kept"]["figures"]["rounded_away_share"] > 0.95
+    assert stopped is not None and "lost to rounding" in stopped
 
 
 def test_a_checkpoint_that_is_not_what_was_saved_is_found(tmp_path, monkeypatch):

@@ -59,3 +59,15 @@ def planned_seconds(opening: Opening, *, tokens: int, seconds: float, tokens_a_g
     in_step = min(train.batch_size, len(opening.data.train)) * tokens_a_group / opening.world.size
     bins = max(1.0, in_step / max(1, train.bin_tokens or 1))
     return opening.steps * _GRADIENT * seconds * max(bins, in_step / max(1, tokens))
+
+
+def lasting(seconds: float) -> str:
+    """Return seconds for people: 12.3 s, 7 min, 1 h 30 min, 3 d 4 h; no more precise than an estimate is."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    large, small, units = (*divmod(minutes, 60), ("h", "min")) if hours < 24 else (*divmod(hours, 24), ("d", "h"))
+    return f"{large} {units[0]}" + (f" {small} {units[1]}" if small else "")

@@ -37,6 +37,10 @@ def audited(scene: Tokenised, most: int) -> list[Finding]:
     except LogratioError as error:
         says = f"The rows could not be audited: {error}"
         return [Finding("audit", "note", says, "`logratio audit` says more of what it reads.")]
+    except Exception as error:  # it only advises: a fault of its own must not end a training
+        why = f"{type(error).__name__}: {error}".rstrip(": .")
+        says = f"Whether something is wrong with the rows could not be decided: the audit itself failed ({why})."
+        return [Finding("audit", "look", says, "Training goes on without it; please report this, with a row or two.")]
     return [_beside(each) for each in found]
 
 

@@ -18,7 +18,7 @@ from ..distributed import World
 from ..memory import within_memory
 from ..rundir import RunDirectory
 from . import forwards, gradients, plan, reference, rows, tokens
-from .budget import MOST, TIMED, USUAL, Budget, planned_seconds
+from .budget import MOST, TIMED, USUAL, Budget, lasting, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
 
@@ -224,7 +224,7 @@ class Preflight:
             "skipped": ", ".join(self._skipped),
         }
         allowed = "no limit" if self.full else f"{most:.2g} s are allowed: 2 % of them, at most {MOST:g}"
-        says = f"The steps will take about {planned:.3g} s; {allowed}; {self.budget.spent:.2g} s were spent."
+        says = f"The steps will take about {lasting(planned)}; {allowed}; {self.budget.spent:.2g} s were spent."
         if not self._skipped:
             self.keep(Finding("budget", "fine", says, figures=figures))
             return

@@ -204,8 +204,8 @@ def _ends_found(counts: dict[str, int], first: dict[str, int], wanted: int) -> F
         if counts[name]
     ]
     if not found:
-        begin = "one BOS" if wanted else "no BOS twice"
-        says = f"{n} responses: each begins with {begin} and ends with one trained end token."
+        begin = "its sequence begins with one BOS, and it" if wanted else "it"
+        says = f"{n} responses: of each, {begin} ends with one trained end token."
         return Finding("sequence_ends", "fine", says, figures=counts)
     share = max(counts[name] for name in told) / max(1, n)
     return Finding(
