@@ -15,7 +15,10 @@ EQUAL = 1e-4
 """Log-ratios this close, in nats, count as equal: one sequence's log-prob differs between bins by up to 6e-5."""
 
 SATURATED = 0.05
-"""A pair counts as saturated below this σ(−margin), a tenth of what it is at the reference."""
+"""A pair counts as saturated below this effective gradient, a tenth of what it is at the reference."""
+
+PER_TOKEN = ("dpo_norm", "ipo_mean", "simpo", "alphapo")
+"""Objectives whose β or τ is in token/nat: it multiplies log-probs per token, not their sums."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Which quantiles of the held-out margins an evaluation keeps, as p05, p25, …"""
@@ -54,7 +57,13 @@ _PAIRS = {
         "share",
         _BOTH,
     ),
-    "margin": Metric("Margin", "β·(chosen log-ratio − rejected log-ratio); reward model: r⁺ − r⁻", "nat", _BOTH),
+    "margin": Metric(
+        "Margin",
+        "β·(chosen log-ratio − rejected log-ratio); reward model: r⁺ − r⁻; `dpo_norm`: β·difference of log-ratios per "
+        "token; `ipo`, `ipo_mean`: τ·h; another divergence: its difference of f'",
+        "nat",
+        _BOTH,
+    ),
     "logratio_chosen": Metric("Log-ratio of chosen", "log π(y⁺|x)/π_ref(y⁺|x), summed over the response", "nat", _BOTH),
     "logratio_rejected": Metric(
         "Log-ratio of rejected", "log π(y⁻|x)/π_ref(y⁻|x), summed over the response", "nat", _BOTH
@@ -73,11 +82,14 @@ _PAIRS = {
     ),
     "effective_gradient": Metric(
         "Effective gradient",
-        "σ(−margin), mean over pairs: the weight of a pair's gradient in DPO",
+        "σ(−margin), mean over pairs: the weight of a pair's gradient in DPO; where the loss adds an offset to the "
+        "margin, with it; `ipo`, `ipo_mean`: |½ − τ·h|",
         "probability",
         _BOTH,
     ),
-    "saturated": Metric("Saturated pairs", f"share of pairs with σ(−margin) < {SATURATED:g}", "share", _BOTH),
+    "saturated": Metric(
+        "Saturated pairs", f"share of pairs whose effective gradient is < {SATURATED:g}", "share", _BOTH
+    ),
     "confidence": Metric(
         "Implied accuracy", "σ(|margin|), mean over pairs: the accuracy that the margins claim", "probability", _BOTH
     ),

@@ -98,8 +98,9 @@ def _losses(logps: Logps, batch: PackedBatch, settings: BetaDpoSettings) -> Mapp
 
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: BetaDpoSettings) -> Mapping[str, Metric]:
-    own = pair_metrics(views.pairs(logps, batch), beta=settings.beta)
-    return {**own, "beta": Metric(selection(logps, batch, settings)[1].reshape(1), "step")}
+    pairs, beta = views.pairs(logps, batch), selection(logps, batch, settings)[1]
+    own = pair_metrics(pairs, beta=settings.beta, pull=torch.sigmoid(-beta.to(pairs.chosen) * pairs.difference))
+    return {**own, "beta": Metric(beta.reshape(1), "step")}
 
 
 def _at_reference(batch: PackedBatch, settings: BetaDpoSettings) -> Mapping[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -60,9 +61,11 @@ def _losses(logps: Logps, batch: PackedBatch, settings: ChiPoSettings) -> Mappin
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: ChiPoSettings) -> Mapping[str, Metric]:
     pairs = views.pairs(logps, batch)
-    over = margin(pairs, settings.beta).abs() > 2 * settings.max_reward
+    own, most = margin(pairs, settings.beta), 2 * settings.max_reward
+    over = own.abs() > most
+    clipped = own.clamp(-most, most)
     return {
-        **pair_metrics(pairs, beta=settings.beta),
+        **pair_metrics(pairs, beta=settings.beta, margin=clipped, pull=torch.sigmoid(-clipped) * ~over),
         "held": Metric(held(pairs.chosen_logratio, pairs.rejected_logratio, "chi_squared_mixture"), "edge"),
         "clipped": Metric(over.float(), "edge"),
     }

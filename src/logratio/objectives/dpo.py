@@ -66,13 +66,17 @@ def dpo(
     Returns:
         Loss per edge, [E], unreduced: the loop divides by the term's global denominator.
     """
-    if divergence == "reverse_kl":
-        margin = beta * pairs.difference
-    else:
-        sides = (slope(side, divergence, alpha) for side in (pairs.chosen_logratio, pairs.rejected_logratio))
-        margin = beta * (next(sides) - next(sides))
+    m = margin(pairs, beta=beta, divergence=divergence, alpha=alpha)
     right = (1 - label_smoothing) * pairs.probability + label_smoothing * (1 - pairs.probability)
-    return right * softplus(-margin) + (1 - right) * softplus(margin)
+    return right * softplus(-m) + (1 - right) * softplus(m)
+
+
+def margin(pairs: views.PairLogps, *, beta: float, divergence: Divergence, alpha: float | None) -> Tensor:
+    """Return m, the difference of implicit rewards, [E]."""
+    if divergence == "reverse_kl":
+        return beta * pairs.difference
+    chosen, rejected = (slope(side, divergence, alpha) for side in (pairs.chosen_logratio, pairs.rejected_logratio))
+    return beta * (chosen - rejected)
 
 
 def _losses(logps: Logps, batch: PackedBatch, settings: DpoSettings) -> Mapping[str, Tensor]:
@@ -81,7 +85,8 @@ def _losses(logps: Logps, batch: PackedBatch, settings: DpoSettings) -> Mapping[
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: DpoSettings) -> Mapping[str, Metric]:
     pairs = views.pairs(logps, batch)
-    own = pair_metrics(pairs, beta=settings.beta)
+    m = margin(pairs, beta=settings.beta, divergence=settings.divergence, alpha=settings.alpha)
+    own = pair_metrics(pairs, beta=settings.beta, margin=m)
     if settings.divergence in ("reverse_kl", "js"):
         return own
     share = held(pairs.chosen_logratio, pairs.rejected_logratio, settings.divergence, settings.alpha)

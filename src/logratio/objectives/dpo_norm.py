@@ -34,11 +34,12 @@ def dpo_norm(pairs: PairLogps, *, beta: float) -> Tensor:
     Returns:
         Loss per edge, [E].
     """
-    chosen, rejected = (
-        pairs.chosen_logratio / pairs.chosen_length,
-        pairs.rejected_logratio / pairs.rejected_length,
-    )
-    return softplus(-beta * (chosen - rejected))
+    return softplus(-margin(pairs, beta=beta))
+
+
+def margin(pairs: PairLogps, *, beta: float) -> Tensor:
+    """Return β·(a⁺/|y⁺| − a⁻/|y⁻|), [E]."""
+    return beta * (pairs.chosen_logratio / pairs.chosen_length - pairs.rejected_logratio / pairs.rejected_length)
 
 
 OBJECTIVE = pairwise(
@@ -49,5 +50,6 @@ OBJECTIVE = pairwise(
     source="Lambert et al. 2024 (Tülu 3, arXiv:2411.15124)",
     suggests={"train.lr": 5e-7, "train.batch_size": 128},
     suggested_by="Tülu 3, 8B",
+    margin=margin,
     facts=Facts(at_reference=lambda batch, settings: {"dpo_norm": math.log(2)}, curve="decreasing"),
 )

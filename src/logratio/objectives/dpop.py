@@ -42,6 +42,11 @@ def dpop(pairs: PairLogps, *, beta: float, penalty: float) -> Tensor:
     return softplus(-beta * (pairs.difference - penalty * fall))
 
 
+def pull(pairs: PairLogps, *, beta: float, penalty: float) -> Tensor:
+    """Return σ of the negated argument of the loss, [E]; the margin is β·h alone."""
+    return torch.sigmoid(-beta * (pairs.difference - penalty * torch.relu(-pairs.chosen_logratio)))
+
+
 OBJECTIVE = pairwise(
     dpop,
     DpopSettings,
@@ -49,5 +54,6 @@ OBJECTIVE = pairwise(
     formula="−log σ(β(a⁺ − a⁻ − λ·max(0, −a⁺))), a = log π/π_ref, sums over response tokens, mean over pairs",
     source="Pal et al. 2024 (arXiv:2402.13228)",
     suggested_by="λ of the paper",
+    pull=pull,
     facts=Facts(at_reference=lambda batch, settings: {"dpop": math.log(2)}, curve="decreasing"),
 )

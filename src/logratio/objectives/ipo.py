@@ -36,6 +36,16 @@ def ipo(pairs: PairLogps, *, tau: float) -> Tensor:
     return (pairs.difference - 1 / (2 * tau)).square()
 
 
+def margin(pairs: PairLogps, *, tau: float) -> Tensor:
+    """Return τ·h, [E]: the paper's τ weighs the KL divergence as β does elsewhere; ½ where the loss is lowest."""
+    return tau * pairs.difference
+
+
+def pull(pairs: PairLogps, *, tau: float) -> Tensor:
+    """Return |½ − τ·h|, [E]: the gradient, of either sign, as a share of twice that at the reference."""
+    return (0.5 - margin(pairs, tau=tau)).abs()
+
+
 OBJECTIVE = pairwise(
     ipo,
     IpoSettings,
@@ -43,6 +53,8 @@ OBJECTIVE = pairwise(
     formula="(h − 1/(2τ))², h = Δ[log π/π_ref], sums over response tokens, mean over pairs",
     source="Azar et al. 2023 (arXiv:2310.12036), Eq. 17",
     suggested_by="the paper trained bandits only: nothing is published for language models",
+    margin=margin,
+    pull=pull,
     facts=Facts(
         at_reference=lambda batch, settings: {"ipo": 1 / (4 * settings.tau**2)},
         invariant=PAIRWISE,

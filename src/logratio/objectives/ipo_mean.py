@@ -33,8 +33,22 @@ def ipo_mean(pairs: PairLogps, *, tau: float) -> Tensor:
     Returns:
         Loss per edge, [E], (nat/token)².
     """
-    margin = pairs.chosen_logratio / pairs.chosen_length - pairs.rejected_logratio / pairs.rejected_length
-    return (margin - 1 / (2 * tau)).square()
+    return (difference(pairs) - 1 / (2 * tau)).square()
+
+
+def difference(pairs: PairLogps) -> Tensor:
+    """Return h of means, nat/token, [E]."""
+    return pairs.chosen_logratio / pairs.chosen_length - pairs.rejected_logratio / pairs.rejected_length
+
+
+def margin(pairs: PairLogps, *, tau: float) -> Tensor:
+    """Return τ·h, [E]; ½ where the loss is lowest."""
+    return tau * difference(pairs)
+
+
+def pull(pairs: PairLogps, *, tau: float) -> Tensor:
+    """Return |½ − τ·h|, [E]: the gradient, of either sign, as a share of twice that at the reference."""
+    return (0.5 - margin(pairs, tau=tau)).abs()
 
 
 OBJECTIVE = pairwise(
@@ -44,5 +58,7 @@ OBJECTIVE = pairwise(
     formula="(h − 1/(2τ))², h = Δ[mean over response tokens of log π/π_ref], mean over pairs",
     source="Azar et al. 2023 (arXiv:2310.12036), Eq. 17, on means",
     suggested_by="τ of SimPO's authors on Llama-3-Base, who took rate 5e-7 and batch 128",
+    margin=margin,
+    pull=pull,
     facts=Facts(at_reference=lambda batch, settings: {"ipo_mean": 1 / (4 * settings.tau**2)}, curve="minimum"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -51,7 +52,9 @@ def _losses(logps: Logps, batch: PackedBatch, settings: LdDpoSettings) -> Mappin
 
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: LdDpoSettings) -> Mapping[str, Metric]:
-    return pair_metrics(views.pairs(logps, batch), beta=settings.beta)
+    opening = views.opening_pairs(logps, batch, rest=settings.alpha)
+    pull = torch.sigmoid(-settings.beta * opening.difference)
+    return pair_metrics(views.pairs(logps, batch), beta=settings.beta, pull=pull)
 
 
 OBJECTIVE = Objective(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -41,6 +42,11 @@ def length_dpo(pairs: PairLogps, *, beta: float, alpha: float) -> Tensor:
     return softplus(-beta * pairs.difference - alpha * (pairs.chosen_length - pairs.rejected_length))
 
 
+def pull(pairs: PairLogps, *, beta: float, alpha: float) -> Tensor:
+    """Return σ of the negated argument of the loss, [E]; the margin is β·h alone, what the policy itself says."""
+    return torch.sigmoid(-beta * pairs.difference - alpha * (pairs.chosen_length - pairs.rejected_length))
+
+
 def _at_reference(batch: PackedBatch, settings: LengthDpoSettings) -> Mapping[str, Tensor]:
     length_S = batch.length_S.double()
     return {"length_dpo": softplus(-settings.alpha * (length_S[batch.winner_E] - length_S[batch.loser_E]))}
@@ -53,6 +59,7 @@ OBJECTIVE = pairwise(
     formula="−log σ(β·Δ[log π/π_ref] + α·Δ|y|), sums over response tokens, mean over pairs",
     source="Park et al. 2024 (arXiv:2403.19159)",
     suggested_by="α of the paper on dialogues; its rate and batch were not checked",
+    pull=pull,
     facts=Facts(
         at_reference=_at_reference,
         invariant=PAIRWISE,

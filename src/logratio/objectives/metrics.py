@@ -35,13 +35,22 @@ class Metric:
         return (value * weight).sum(), weight.sum()
 
 
-def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
-    """Return accuracy, margin and log-ratios of E pairs (formulas in `logratio.metrics`)."""
+def pair_metrics(
+    pairs: PairLogps, *, beta: float, margin: Tensor | None = None, pull: Tensor | None = None
+) -> dict[str, Metric]:
+    """Return accuracy, margin and log-ratios of E pairs (formulas in `logratio.metrics`).
+
+    Args:
+        pairs: log-probabilities at E edges, nats, summed over response tokens.
+        beta: 1/nat; the margin is β·h where none is given.
+        margin: Difference of the rewards that the objective implies, [E], where they are not β times log-ratios.
+        pull: As `margin_metrics` has it.
+    """
     chosen, rejected = pairs.chosen_logratio, pairs.rejected_logratio
     difference = chosen - rejected
     return {
         "accuracy": Metric(_right(difference), "edge"),
-        **margin_metrics(beta * difference),
+        **margin_metrics(beta * difference if margin is None else margin, pull),
         "logratio_chosen": Metric(chosen, "edge"),
         "logratio_rejected": Metric(rejected, "edge"),
         "logratio_chosen_per_token": Metric(chosen / pairs.chosen_length, "edge", pairs.chosen_length),
@@ -50,9 +59,16 @@ def pair_metrics(pairs: PairLogps, *, beta: float) -> dict[str, Metric]:
     }
 
 
-def margin_metrics(margin: Tensor) -> dict[str, Metric]:
-    """Return margins of E pairs, and what the logistic function makes of them (formulas in `logratio.metrics`)."""
-    pull = torch.sigmoid(-margin)
+def margin_metrics(margin: Tensor, pull: Tensor | None = None) -> dict[str, Metric]:
+    """Return margins of E pairs, and what the logistic function makes of them (formulas in `logratio.metrics`).
+
+    Args:
+        margin: Difference of the two responses' rewards, [E].
+        pull: Weight of each pair's gradient on the scale of σ(−margin), ½ where a pair without an offset begins, [E];
+            None where it is σ(−margin).
+    """
+    if pull is None:
+        pull = torch.sigmoid(-margin)
     return {
         "margin": Metric(margin, "edge"),
         "effective_gradient": Metric(pull, "edge"),

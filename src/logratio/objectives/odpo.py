@@ -68,7 +68,9 @@ def _losses(logps: Logps, batch: PackedBatch, settings: OdpoSettings) -> Mapping
 
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: OdpoSettings) -> Mapping[str, Metric]:
-    return pair_metrics(views.pairs(logps, batch), beta=settings.beta)
+    pairs, strength = views.pairs(logps, batch), batch.edge["margin"].to(logps.policy_R)
+    beyond = offset(strength, alpha=settings.alpha, scale=settings.scale)
+    return pair_metrics(pairs, beta=settings.beta, pull=torch.sigmoid(beyond - settings.beta * pairs.difference))
 
 
 def _at_reference(batch: PackedBatch, settings: OdpoSettings) -> Mapping[str, Tensor]:

@@ -27,6 +27,8 @@ def pairwise(
     facts: Facts,
     reference: bool = True,
     supervised: bool = False,
+    margin: Callable[..., Tensor] | None = None,
+    pull: Callable[..., Tensor] | None = None,
     suggests: Mapping[str, Any] | None = None,
     suggested_by: str = "",
 ) -> Objective:
@@ -43,6 +45,9 @@ def pairwise(
         facts: Declared properties.
         reference: Whether it reads the reference's log-probs.
         supervised: Whether it imitates the chosen response already.
+        margin: Takes what the loss takes and returns the difference of the rewards it implies, [E]; None where that is
+            β·h, or h where there is no setting `beta`.
+        pull: The same for the weight of each pair's gradient, see `margin_metrics`; None where it is σ(−margin).
         suggests: Recipe values.
         suggested_by: Where those come from.
     """
@@ -55,7 +60,9 @@ def pairwise(
     def metrics(logps: Logps, batch: PackedBatch, chosen: Settings) -> Mapping[str, Metric]:
         if not reference:
             return likelihood_metrics(view(logps, batch))
-        return pair_metrics(view(logps, batch), beta=getattr(chosen, "beta", 1.0))
+        pairs, values = view(logps, batch), chosen.model_dump()
+        own, weight = (None if of is None else of(pairs, **values) for of in (margin, pull))
+        return pair_metrics(pairs, beta=getattr(chosen, "beta", 1.0), margin=own, pull=weight)
 
     return Objective(
         summary=summary,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -54,9 +55,13 @@ def tdpo(pairs: views.PairLogps, drift: tuple[Tensor, Tensor], *, beta: float, f
     Returns:
         Loss per edge, [E].
     """
+    return softplus(-beta * (pairs.difference + further(drift, form=form, alpha=alpha)))
+
+
+def further(drift: tuple[Tensor, Tensor], *, form: str, alpha: float) -> Tensor:
+    """Return what is added to h, nats, [E]."""
     chosen, rejected = drift
-    further = chosen - rejected if form == "tdpo1" else alpha * (chosen.detach() - rejected)
-    return softplus(-beta * (pairs.difference + further))
+    return chosen - rejected if form == "tdpo1" else alpha * (chosen.detach() - rejected)
 
 
 def _drift(logps: Logps, batch: PackedBatch) -> tuple[Tensor, Tensor]:
@@ -74,7 +79,9 @@ def _losses(logps: Logps, batch: PackedBatch, settings: TdpoSettings) -> Mapping
 
 def _metrics(logps: Logps, batch: PackedBatch, settings: TdpoSettings) -> Mapping[str, Metric]:
     chosen, rejected = _drift(logps, batch)
-    own = pair_metrics(views.pairs(logps, batch), beta=settings.beta)
+    pairs = views.pairs(logps, batch)
+    beyond = further((chosen, rejected), form=settings.form, alpha=settings.alpha)
+    own = pair_metrics(pairs, beta=settings.beta, pull=torch.sigmoid(-settings.beta * (pairs.difference + beyond)))
     return {**own, "drift_chosen": Metric(chosen, "edge"), "drift_rejected": Metric(rejected, "edge")}
 
 
