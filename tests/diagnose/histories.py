@@ -43,6 +43,7 @@ SOUND = {
     "margin": value(0.4, 0.05),
     "effective_gradient": share(0.38),
     "confidence": share(0.68),
+    "overconfidence": value(0.02, 0.04),
     "saturated": share(0.02),
     "logratio_chosen_per_token": value(0.02, 0.01),
     "logratio_rejected_per_token": value(-0.1, 0.01),
@@ -63,4 +64,4 @@ def told(*evaluations, train=TRAIN, about=None, every=10):
             rows.append({"kind": "train", "step": (i - 1) * every + step + 1, **windows[i - 1]})
         rows.append({"kind": "eval", "step": i * every, **evaluation})
     steps = (len(evaluations) - 1) * every
-    return history(rows, about or About(beta=0.1, lr=1e-6, steps=steps))
+    return history(rows, about or About(beta=0.1, scale=0.1, lr=1e-6, steps=steps))

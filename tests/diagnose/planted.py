@@ -197,7 +197,7 @@ def healthy(ground: Ground, seed: int) -> Setup:
         {"objective": {"name": "dpo", "beta": 0.05}},
         {"objective": {"name": "dpo", "beta": 0.3}},
         {"objective": {"name": "dpo", "beta": 0.1, "label_smoothing": 0.1}},
-        {"objective": {"name": "ipo", "beta": 0.1}},
+        {"objective": {"name": "ipo", "tau": 0.1}},
         {"objective": {"name": "robust_dpo", "beta": 0.1}},
         {"batch_size": 16},
         {"epochs": 2},

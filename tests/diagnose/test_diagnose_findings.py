@@ -3,6 +3,7 @@
 import pytest
 from histories import SOUND, START, TRAIN, share, told, value
 
+from logratio import objectives
 from logratio.diagnose import limits
 from logratio.diagnose.calibration import calibration
 from logratio.diagnose.collapse import collapse
@@ -76,7 +77,18 @@ def test_each_outcome_of_the_list_counts(outcome):
 
 def test_kto_has_displacement_per_response():
     rows = ({"loss": value(0.5)}, {"logratio_desirable": value(-3.0, 0.5), "logratio_undesirable": value(-6.0, 0.5)})
-    assert displacement(told(*rows)).level == "note"
+    found = displacement(told(*rows))
+    assert found.level == "note" and found.says.startswith("Desirable responses") and "undesirable ones" in found.says
+    assert set(found.drawing.series) == {"desirable", "undesirable"}
+    assert not {"chosen", "rejected", "margin", "DPO"} & set(found.says.replace(",", " ").split())
+    bad = displacement(told({**rows[0], "ended": share(0.95, 64)}, {**rows[1], "ended": share(0.3, 64)}))
+    assert bad.level == "look" and "sft_weight" not in bad.remedy  # which such objectives do not have
+
+
+def test_saturated_pairs_are_called_what_they_are():
+    assert "of training pairs" in saturation(told(START, SOUND)).says
+    bare = {name: row for name, row in TRAIN.items() if name != "saturated"}
+    assert "of held-out pairs" in saturation(told(START, SOUND, train=bare)).says
 
 
 def test_data_that_the_model_would_not_write_is_seen_before_the_first_step():
@@ -157,11 +169,18 @@ def test_length_is_a_matter_for_a_look_only_where_samples_follow():
 
 
 def test_confidence_beyond_accuracy():
-    assert calibration(told(START, {**SOUND, "confidence": share(0.8)})).level == "note"
-    found = calibration(told(START, {**SOUND, "confidence": share(0.95)}))
-    assert found.level == "look" and "95 %" in found.says and "66 %" in found.says
-    paired = {**SOUND, "confidence": share(0.8), "overconfidence": value(0.25, 0.03)}
-    assert calibration(told(START, paired)).level == "look"
+    assert calibration(told(START, {**SOUND, "overconfidence": value(0.14, 0.03)})).level == "note"
+    found = calibration(told(START, {**SOUND, "confidence": share(0.8), "overconfidence": value(0.25, 0.03)}))
+    assert found.level == "look" and "66 % of held-out pairs" in found.says and "claim 25 % more" in found.says
+    under = calibration(told(START, {**SOUND, "overconfidence": value(-0.25, 0.03)}))
+    assert under.level == "fine" and "claim 25 % less" in under.says
+    unsure = {**SOUND, "overconfidence": value(0.25, 0.3)}
+    assert calibration(told(START, unsure)).level == "fine"
+
+
+def test_a_loss_that_implies_no_probability_is_not_judged_by_its_margins():
+    bare = {name: row for name, row in SOUND.items() if name != "overconfidence"}
+    assert calibration(told(START, {**bare, "confidence": share(0.99)})) is None
 
 
 def test_a_rate_at_which_nothing_moves():
@@ -186,13 +205,42 @@ def test_a_rate_that_overshoots_in_the_first_pass():
 
 def test_beta_too_large_and_too_small():
     tight = {**SOUND, "margin_quantiles": {"p05": -2.0, "p95": 2.5}}
-    found = beta(told(START, tight, about=About(beta=10.0, steps=10)))
+    found = beta(told(START, tight, about=About(beta=10.0, scale=10.0, steps=10)))
     assert found.level == "look" and "Lower objective.beta" in found.remedy
     loose = {**SOUND, "effective_gradient": share(0.49), "margin_quantiles": {"p05": -0.02, "p95": 0.03}}
-    found = beta(told(START, loose, about=About(beta=1e-3, steps=10)))
+    found = beta(told(START, loose, about=About(beta=1e-3, scale=1e-3, steps=10)))
     assert found.level == "look" and "Raise objective.beta" in found.remedy
     assert beta(told(START, SOUND)).level == "fine"
     assert beta(told(START, SOUND, about=About(steps=10))) is None
+
+
+def test_of_a_beta_in_another_unit_nothing_is_said():
+    """`dpo_norm` with its default β of 5 per token: a spread of margins of 2 is what it should have."""
+    about = About.of({"objective": {"name": "dpo_norm", "beta": 5.0}}, 10)
+    wide = {**SOUND, "margin_quantiles": {"p05": -1.0, "p95": 1.0}}
+    assert about.scale is None and beta(told(START, wide, about=about)) is None
+    still = {**START, "loss": value(0.6925, 0.001), "margin_quantiles": wide["margin_quantiles"]}
+    assert learning_rate(told(START, still, about=about)).level == "fine"
+
+
+@pytest.mark.parametrize(
+    ("objective", "scale"),
+    [
+        ({"name": "dpo", "beta": 0.3, "divergence": "reverse_kl"}, 0.3),
+        ({"name": "dpo", "beta": 0.3, "divergence": "js"}, None),
+        ({"name": "ipo", "tau": 0.2}, 0.2),
+        ({"name": "ipo_mean", "tau": 0.2}, None),
+        ({"name": "chi_po", "beta": 0.1}, None),
+        ({"name": "orpo", "weight": 0.1}, 1.0),
+    ],
+)
+def test_what_the_margin_is_per_nat_of_summed_log_ratios(objective, scale):
+    assert About.of({"objective": objective}, 10).scale == scale
+
+
+@pytest.mark.parametrize(("name", "usual"), limits.BETAS.items())
+def test_the_usual_beta_is_the_objectives_default(name, usual):
+    assert objectives.load(name).settings().beta == usual
 
 
 def test_no_signal():
@@ -216,7 +264,13 @@ def test_reversed_labels():
 def test_every_finding_of_a_look_has_figures_and_a_drawing_and_goes_through_json():
     from logratio.findings import finding
 
-    bad = {**WORSE, **MECHANISMS[displacement], "ended": share(0.1, 64), "confidence": share(0.95), "loss": value(1.5)}
+    bad = {
+        **WORSE,
+        **MECHANISMS[displacement],
+        "ended": share(0.1, 64),
+        "overconfidence": value(0.3, 0.03),
+        "loss": value(1.5),
+    }
     found = diagnose(told(START, SOUND, bad))
     grave = [own for own in found if own.level in ("look", "stop")]
     assert [own.name for own in found][0] == "collapse" and len(grave) >= 4

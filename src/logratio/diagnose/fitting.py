@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..findings import Finding
+from ..metrics import SATURATED
 from . import limits
 from .history import History, Point
 from .outcomes import ACCURACIES, accuracy, fallen, outcome
@@ -11,15 +12,17 @@ from .show import Line, lines, percent
 
 def saturation(history: History) -> Finding | None:
     """Return whether most pairs have stopped teaching."""
-    line = history.train("saturated") or history.held("saturated")
+    trained = history.train("saturated")
+    line = trained or history.held("saturated")
     if not line:
         return None
     share = line[-1][1].mean
-    drawing = lines(
-        "Saturated pairs", "share", {"training": history.train("saturated"), "held out": history.held("saturated")}
-    )
+    drawing = lines("Saturated pairs", "share", {"training": trained, "held out": history.held("saturated")})
     figures = {"saturated_share": share}
-    says = f"{percent(share)} of training pairs are saturated: their gradient has less than a tenth of its first weight"
+    says = (
+        f"{percent(share)} of {'training' if trained else 'held-out'} pairs are saturated: their effective gradient is "
+        f"below {SATURATED:g}, where that of a pair at the reference is 0.5"
+    )
     if share <= limits.SATURATED:
         return Finding("saturation", "fine", f"{says}.", "", figures, drawing)
     result = outcome(history)

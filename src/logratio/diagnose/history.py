@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..metrics import PER_TOKEN
 
 Row = Mapping[str, Any]
 
@@ -62,6 +64,8 @@ class About:
     Attributes:
         objective: Its name.
         beta: β of the objective; None where it has none.
+        scale: What the margin is per nat of h, the difference of log-ratios summed over responses; None where it is no
+            multiple of that.
         lr: Peak learning rate; None where it is not known.
         steps: Steps planned; None where they are not known.
         epochs: Passes over the data that those make.
@@ -69,6 +73,7 @@ class About:
 
     objective: str = "dpo"
     beta: float | None = None
+    scale: float | None = None
     lr: float | None = None
     steps: int | None = None
     epochs: float = 1.0
@@ -77,9 +82,13 @@ class About:
     def of(cls, config: Mapping[str, Any], steps: int | None) -> About:
         """Read a recipe as `config.yaml` holds it."""
         objective, train = config.get("objective") or {}, config.get("train") or {}
+        name, beta = str(objective.get("name", "dpo")), _number(objective.get("beta"))
+        curved = name == "chi_po" or objective.get("divergence", "reverse_kl") != "reverse_kl"
+        per_nat = next((own for own in (beta, _number(objective.get("tau"))) if own is not None), 1.0)
         return cls(
-            objective=str(objective.get("name", "dpo")),
-            beta=_number(objective.get("beta")),
+            objective=name,
+            beta=beta,
+            scale=None if curved or name in PER_TOKEN else per_nat,
             lr=_number(train.get("lr")),
             steps=steps,
             epochs=_number(train.get("epochs")) or 1.0,
@@ -242,9 +251,3 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def steps_of(points: Iterable[tuple[int, Point]]) -> Iterator[tuple[float, float]]:
-    """Yield (step, mean): what a drawing shows of a series."""
-    for step, point in points:
-        yield float(step), point.mean

@@ -97,7 +97,7 @@ SHORT = 0.25
 # Calibration
 
 OVERCONFIDENT = 0.1
-"""Accuracy that the margins claim above the one they have."""
+"""Accuracy that a policy claims above the one it has."""
 
 FAR_OVERCONFIDENT = 0.2
 """The same where a probability said by the margins is of no use."""
@@ -108,7 +108,7 @@ STILL_LOSS = 0.005
 """Change of the held-out loss, as a share of it, that is none."""
 
 STILL = 1.0
-"""Nats between the 5 % and 95 % quantiles of h = margin/β up to which no pair was told from another."""
+"""Nats between the 5 % and 95 % quantiles of h up to which no pair was told from another."""
 
 UNSTABLE = 0.25
 """Rise of the held-out loss over step 0 within the first pass, as a share of it: no pair was seen twice, so this is
@@ -118,13 +118,17 @@ MOVED = 0.05
 """Nat/token between policy and reference at the data, below which a large loss is the doing of β, not of long steps."""
 
 HELD = 3.0
-"""Nats between the 5 % and 95 % quantiles of h = margin/β, with which a policy cannot express preferences."""
+"""Nats between the 5 % and 95 % quantiles of h, with which a policy cannot express preferences."""
 
 LOUD = 1.0
 """Nats between those of the margin from which pairs are judged firmly all the same."""
 
 UNHEARD = 0.1
 """Nats between those of the margin, up to which the loss has noticed nothing and pulls at its full strength."""
+
+BETAS = {"dpo": 0.1, "robust_dpo": 0.1}
+"""Default β of the objectives on which the rules about β were tried: logistic losses of β·h. Of others nothing is said:
+their β has another unit, or another place in the loss."""
 
 # Signal
 

@@ -16,9 +16,12 @@ def spread(window: Window) -> float | None:
 
 
 def apart(history: History) -> float | None:
-    """Return the same of h = margin/β at the last evaluation: how far the policy tells pairs apart, in nats."""
-    wide = spread(history.windows[-1])
-    return None if wide is None else wide / (history.about.beta or 1.0)
+    """Return the same of h at the last evaluation: how far the policy tells pairs apart, in nats.
+
+    None where the margin is no multiple of h.
+    """
+    wide, scale = spread(history.windows[-1]), history.about.scale
+    return None if wide is None or not scale else wide / scale
 
 
 def overshot(history: History) -> tuple[int, float] | None:
@@ -63,7 +66,8 @@ def learning_rate(history: History) -> Finding | None:
         remedy = "Lower train.lr to a tenth; `logratio sweep --grid train.lr=…` finds the largest that holds."
         return Finding("learning_rate", "look", says, remedy, {**figures, "rise_share": by, "at_step": step}, drawing)
     told = apart(history)
-    still = abs(change) < limits.STILL_LOSS and (told is None or told < limits.STILL)
+    unknown = told is None and spread(history.windows[-1]) is not None  # pairs may be told apart all the same
+    still = abs(change) < limits.STILL_LOSS and not unknown and (told is None or told < limits.STILL)
     if still and history.progress >= limits.HALF and not without_gradient(history):
         says = (
             f"After {history.step} steps the held-out loss has changed by {percent(abs(change))}, and no pair is told "
@@ -75,26 +79,31 @@ def learning_rate(history: History) -> Finding | None:
 
 
 def beta(history: History) -> Finding | None:
-    """Return whether β holds the policy so near that it cannot learn, or so loosely that nothing stops it."""
+    """Return whether β holds the policy so near that it cannot learn, or so loosely that nothing stops it.
+
+    None of an objective on which these rules were never tried.
+    """
     own, far, pull = history.about.beta, apart(history), history.held("effective_gradient")
-    if own is None or far is None or not pull:
+    usual = limits.BETAS.get(history.about.objective)
+    if usual is None or own is None or far is None or not pull:
         return None
     wide, left = far * own, pull[-1][1].mean
     figures = {"beta": own, "margin_spread_nat": wide, "logratio_spread_nat": far, "effective_gradient": left}
     drawing = lines("Effective gradient, mean σ(−margin)", "probability", {"held out": pull}, "½ at the reference.")
+    default = f"the default of {history.about.objective} is {number(usual)}"
     said = f"β {number(own)}: the log-ratios of held-out pairs differ by {number(far)} nat (5 to 95 %)"
-    if far < limits.HELD and wide > limits.LOUD:
+    if far < limits.HELD and wide > limits.LOUD and own > usual:
         says = (
             f"{said}, yet their margins by {number(wide)}: the loss counts the least movement as a firm judgement, and "
             "holds the policy where it is."
         )
-        return Finding("beta", "look", says, "Lower objective.beta tenfold; 0.01 to 0.5 is usual.", figures, drawing)
-    if far > limits.HELD and wide < limits.UNHEARD and history.progress >= limits.HALF:
+        return Finding("beta", "look", says, f"Lower objective.beta tenfold; {default}.", figures, drawing)
+    if far > limits.HELD and wide < limits.UNHEARD and own < usual and history.progress >= limits.HALF:
         says = (
             f"{said}, and their margins by no more than {number(wide)}: the loss has noticed nothing, still pulls at "
             f"{percent(2 * left)} of its first strength, and nothing holds the policy near its reference."
         )
-        return Finding("beta", "look", says, "Raise objective.beta tenfold; 0.01 to 0.5 is usual.", figures, drawing)
+        return Finding("beta", "look", says, f"Raise objective.beta tenfold; {default}.", figures, drawing)
     return Finding("beta", "fine", f"{said}, their margins by {number(wide)}.", "", figures, drawing)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..findings import Drawing
-from ..metrics import METRICS
 from .history import Point
 
 Line = Sequence[tuple[int, Point]]
@@ -34,9 +33,3 @@ def lines(title: str, unit: str, series: Mapping[str, Line], note: str = "") -> 
         series={name: [own.get(step) for step in steps] for name, own in values.items() if own},
         note=note,
     )
-
-
-def of(name: str, line: Line, note: str = "") -> Drawing:
-    """Return one metric over steps, under its own name and unit."""
-    metric = METRICS[name]
-    return lines(metric.label, metric.unit, {metric.label: line}, note)
