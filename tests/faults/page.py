@@ -40,7 +40,8 @@ _HEAD = """\
 Most damage in this field comes from runs that look healthy: the loss falls, the accuracy rises, and the model has
 learned something else. These are bugs that other programs shipped, by their number in the list that this project
 keeps. Each was planted in this program as a wrong version of one of its functions, and what stands beside it caught it
-(`tests/faults`). A *preflight* check stops a run before its first step, or in its first steps, with that message; a
+(`tests/faults`), but for the rows that say *not planted*: there a test holds the right behaviour, and nobody has shown
+that it fails with the bug. A *preflight* check stops a run before its first step, or in its first steps, with that message; a
 *test* is one of this project's own, whose assertion fails while the bug is in place. Without the bug each is content.
 
 25 and 26 concern training on samples that the policy draws while it learns, and judges of 27 too: this version has
@@ -60,8 +61,8 @@ directory and, in short, in `manifest.json`. `--no-preflight` leaves it out, and
 - **Before the first step**, on the four shortest groups: learning rate, the memory of the longest bin, reference and
   cache; then forward passes in other orders, packings and paddings; then the gradient, as a whole and group by group.
   There the reference is lowered by a few tenths of a nat, unevenly, since at the reference itself a baseline over the
-  step is 0 whatever is averaged. This comes after the reference's log-probs are computed, which are kept whatever is
-  found.
+  step is 0 whatever is averaged. For these groups alone the reference's log-probs are computed beforehand; only then
+  come those of all groups, which take long, and must be the same for these.
 - **The rows themselves**, as `logratio audit` sees them: the cheap part of it, on as many of the first rows as there is
   time for, at most 20,000. Its findings begin with `audit_`; they warn and stop no run, since rows that repeat or
   contradict one another may be meant.
