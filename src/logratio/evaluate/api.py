@@ -52,7 +52,7 @@ def evaluate(
             the weights under an adapter. Without one, what is measured against a reference is null.
         retain: Texts on which loss per token is compared before (reference) and after.
         kind: What the data holds; default what the run learned from, else pairs.
-        beta: Scales the margin; default the run's β, else 0.1.
+        beta: Scales the margin; default the run's β, or IPO's τ, where it is in 1/nat, else 0.1.
         samples: Prompts to which the policy draws a response; 0 leaves out KL and what samples look like; default 128,
             none of a reward model.
         max_new_tokens: Length limit of those responses.
@@ -70,7 +70,7 @@ def evaluate(
         asked = {"reference": reference, "retain": retain, "beta": beta, "samples": samples or None}
         return _of_reward_model(subject, data, kind, asked, bin_tokens)
     samples = 128 if samples is None else samples
-    kind, scale = kind or _kind(subject), beta if beta is not None else _beta(subject)
+    kind, scale = kind or _kind(subject), beta if beta is not None else subject.beta
     wanted = Wanted(data, kind, retain, samples, max_new_tokens, seed)
     first, before, against = compare(
         subject,
@@ -196,7 +196,3 @@ def _other_measures(texts: Texts, after: Values, before: Values | None) -> dict[
 
 def _kind(subject: Subject) -> Kind:
     return load_objective(subject.config.objective["name"]).data if subject.config else "pairs"
-
-
-def _beta(subject: Subject) -> float:
-    return float(subject.config.objective.get("beta", 0.1)) if subject.config else 0.1

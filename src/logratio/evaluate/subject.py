@@ -16,6 +16,7 @@ from ..batch.needs import Head
 from ..config import RunConfig, TemplateConfig
 from ..errors import ReferenceChoiceError, RunError
 from ..logps.policy import Policy
+from ..metrics import PER_TOKEN
 from ..models.adapters import reference_view
 from ..models.load import Loaded, load_model, loaded, stored_fingerprint, stored_head
 
@@ -46,6 +47,14 @@ class Subject:
     def head(self) -> Head:
         """What it ends in."""
         return stored_head(self.source) if isinstance(self.source, str) else self.source.head
+
+    @property
+    def beta(self) -> float:
+        """What scales a difference of log-ratios to a margin: the run's β, IPO's τ; 0.1 where it has none in 1/nat."""
+        objective = self.config.objective if self.config else {}
+        if objective.get("name") in PER_TOKEN:
+            return 0.1
+        return float(objective.get("beta", objective.get("tau", 0.1)))
 
     @property
     def template(self) -> TemplateConfig:

@@ -75,8 +75,7 @@ def where(run: Path, *, data: Any = None, pairs: int = PAIRS, bin_tokens: int = 
             known = sums(reference, groups, bin_tokens=bin_tokens)
             theirs = {name: weight.cpu() for name, weight in whole.state_dict().items()}
         own_weights = weights(policy.model)
-        beta = float(subject.config.objective.get("beta", 1.0))
-        asked = Restoring(policy, own_weights, theirs, groups, known, beta, bin_tokens)
+        asked = Restoring(policy, own_weights, theirs, groups, known, subject.beta, bin_tokens)
         located = _located(asked)
     findings = located.findings()
     findings[-1] = replace(findings[-1], seconds=monotonic() - began)
