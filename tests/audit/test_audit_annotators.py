@@ -114,3 +114,26 @@ def test_holm_steps_down():
 def test_without_repeats_nothing_is_said():
     finding = annotators(columns(pairs(6, 30, coin)))
     assert finding.level == "fine" and "nothing is said of agreement" in finding.says
+
+
+@pytest.mark.parametrize("who", [{}, {"annotator": "a"}])
+def test_copies_of_rows_are_no_agreement(who):
+    """100 rows, 30 of them copied, unnamed or by one annotator."""
+    rows = [row | who for row in pairs(7, 100, coin)]
+    finding = annotators(columns(rows + rows[:30]))
+    assert "nothing is said of agreement" in finding.says and "agreement_share" not in finding.figures
+    assert finding.says.startswith("1 annotator is named, but" if who else "Nobody is named, and 30 pairs")
+
+
+def test_a_persons_second_judgement_of_a_pair_does_not_count():
+    rows = votes(8, 10, 60, 2, lambda person: 0.2)
+    once, again = (annotators(columns(data)).figures for data in (rows, rows + rows))
+    assert once == again and once["pairs"] == 60
+
+
+def test_repeats_by_nobody_known_are_told_with_doubt():
+    rows = [
+        {key: value for key, value in row.items() if key != "annotator"} for row in votes(9, 10, 60, 3, lambda p: 0.1)
+    ]
+    finding = annotators(columns(rows))
+    assert finding.level == "note" and "copies of rows" in finding.says and finding.figures["agreement_share"] < 1

@@ -74,3 +74,32 @@ def test_pairs_of_a_ranking_count():
     finding = found([ranking, ranking | {"responses": ["c", "a"], "scores": [2, 1]}])
     assert finding.figures["contradicted_pairs"] == 1
     assert finding.examples[0].texts == {"prompt": "p", "chosen": "a", "rejected": "c"}
+
+
+@pytest.mark.parametrize(
+    ("more", "out"),
+    [([], [0]), ([("y", "x", "2")], []), ([("x", "z", "2")], [0])],  # another judge counts on the pair that he judged
+)
+def test_one_persons_contradiction_is_repaired_and_several_peoples_kept(more, out):
+    """One annotator said x > y once and y > x twice: `look`, and --fix leaves the single judgement out."""
+    data = [("x", "y", "1"), ("y", "x", "1"), ("y", "x", "1"), *more]
+    data = [row("p", one, other, annotator=who) for one, other, who in data]
+    finding = found(data)
+    assert left_out(data) == out
+    assert finding.level == ("look" if out else "note")
+    assert finding.remedy.startswith("--fix keeps" if out else "People disagree")
+
+
+def test_where_some_pairs_have_several_judges_the_remedy_parts_them():
+    data = [row("p", "x", "y", annotator="1"), row("p", "y", "x", annotator="2")]
+    data += [row("q", "x", "y", annotator="1"), row("q", "y", "x", annotator="1")]
+    finding = found(data)
+    assert left_out(data) == [2, 3] and finding.level == "look"
+    assert "several named people" in finding.remedy and "--fix keeps" in finding.remedy
+
+
+def test_one_pair_is_not_plural():
+    assert "1 pair was judged more than once" in found([row("p", "x", "y")] * 2).says
+    assert (
+        "1 of 1 pair judged more than once was judged both ways" in found([row("p", "x", "y"), row("p", "y", "x")]).says
+    )

@@ -69,3 +69,14 @@ def test_texts_without_a_prompt_leak_by_response_alone():
     texts = [{"text": writer.text()} for _ in range(30)]
     found = leaks(*both(texts[:20], texts[15:]))
     assert (found.prompt_M < 0).all() and np.flatnonzero(found.response_M >= 0).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("shared", "level"), [(1, "note"), (4, "look"), (50, "stop")])
+def test_responses_learned_with_other_prompts_have_a_threshold_of_their_own(shared, level):
+    writer = Writer(11)
+    train, held = ([writer.pair() for _ in range(50)] for _ in range(2))
+    for at in range(shared):
+        held[at]["chosen"] = train[at]["chosen"]
+    finding = leakage(*both(train, held))
+    assert finding.level == level and finding.figures["response_share"] == shared / 50
+    assert ("other prompts" in finding.remedy) == (level != "note")

@@ -104,3 +104,37 @@ def test_rankings_have_no_rings_by_construction():
 def test_too_little_to_say():
     finding = found(pairs(8, 20, coin))
     assert finding.level == "note" and "too few" in finding.says
+
+
+def triads(prompts, rings=0):
+    """Prompts with three responses judged two by two: an order, or a ring in the first ones."""
+    rng = np.random.default_rng(9)
+    rows = []
+    for prompt in range(prompts):
+        a, b, c = (sentence(rng) for _ in range(3))
+        for won, lost in ((a, b), (b, c), (c, a) if prompt < rings else (a, c)):
+            rows.append({"prompt": f"q{prompt}", "chosen": won, "rejected": lost})
+    return rows
+
+
+def test_no_ring_among_many_triads_leaves_the_exact_interval():
+    """No event in 600 prompts: the share of rings ends at 1 − 0.025^(1/600) = ε(1 − ε)."""
+    finding = found(triads(600))
+    high = finding.figures["noise_at_most_share_high"]
+    assert finding.figures["noise_at_most_share"] == 0 and finding.figures["method"].endswith("intransitive judgements")
+    assert high * (1 - high) == pytest.approx(1 - 0.025 ** (1 / 600), rel=1e-9)
+    assert finding.says.startswith("At most 0.6\u202f% of") and finding.level == "fine"
+
+
+def test_the_bound_that_is_told_is_the_upper_end():
+    finding = found(triads(200, rings=10))
+    share, high = (finding.figures[f"noise_at_most_share{end}"] for end in ("", "_high"))
+    assert share == pytest.approx(rate_of(2 * 10 / 200)) and high > share + 0.02
+    assert finding.says.startswith(f"At most {100 * high:.1f}\u202f%")
+
+
+def test_rings_of_one_prompt_bound_nothing():
+    rng = np.random.default_rng(10)
+    texts = [sentence(rng) for _ in range(12)]
+    rows = [{"prompt": "q", "chosen": texts[i], "rejected": texts[j]} for i in range(12) for j in range(i)]
+    assert "too few" in found(rows).says

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 import time
 
@@ -6,6 +7,7 @@ import pytest
 from planted import Writer
 
 from logratio.audit.brief import brief
+from logratio.audit.rows import read_rows
 from logratio.audit.run import audit
 from logratio.cli.app import main
 from logratio.findings import LEVELS, finding
@@ -158,3 +160,32 @@ def _real(name, shared_data):
         assert len(found.says) > 20 and "\n" not in found.says
         if found.level in ("look", "stop"):
             assert found.remedy, found.name
+
+
+def test_brief_says_that_one_of_several_parts_was_cut(tmp_path):
+    writer = Writer(6)
+    data = [writer.pair() for _ in range(505)]
+    small, large = file_of(tmp_path, data[:5], "a.jsonl"), file_of(tmp_path, data[5:], "b.jsonl")
+    assert all(found.says.startswith("Among the first 55 rows: ") for found in brief([small, large], most=100))
+    assert not any(found.says.startswith("Among") for found in brief([small, large], most=1_000))
+    held = brief(small, eval_data=[small, large], most=100)
+    assert held[-1].says.startswith("Of the evaluation data's first 55 rows alone")
+    exact = brief(small, most=5)  # as many as asked for, and nothing left out
+    assert exact[0].says == "All 5 rows can be read."
+
+
+def test_a_row_beyond_the_cut_is_not_counted(tmp_path):
+    writer = Writer(7)
+    data = [writer.pair() for _ in range(4)]
+    data.insert(2, {"prompt": "p", "chosen": "", "rejected": "r"})
+    rows = read_rows(file_of(tmp_path, data), most=2)
+    assert rows.partial and rows.count == rows.report.kept == 2 and not rows.problems
+    last = read_rows(file_of(tmp_path, data[:3]), most=2)
+    assert not last.partial and last.report.kept == 2 and len(last.problems) == 1
+
+
+def test_one_is_not_plural():
+    said = " ".join(found.says for found in audit([{"prompt": "p", "chosen": "a", "rejected": "b"}]).findings)
+    assert "1 row on 1 prompt;" in said and "1 pair has a winner" in said
+    for wrong in ("1 rows", "1 prompts", "1 pairs", "1 equally frequent prompts"):
+        assert not re.search(rf"\b{wrong}\b", said)

@@ -55,4 +55,4 @@ def test_many_pairs_take_minutes(shared_data, tmp_path):
     wall, used_brief = time.perf_counter(), time.process_time()
     brief(file)
     print(f"in brief: {time.perf_counter() - wall:.1f} s, {time.process_time() - used_brief:.1f} s of processor time")
-    assert used < 2 * 180, "two cores for three minutes"
+    assert used < 1.5 * 180, "one and a half cores for three minutes"

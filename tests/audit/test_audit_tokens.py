@@ -5,6 +5,7 @@ import pytest
 from judged_pairs import coin, columns, pairs
 
 from logratio.audit.coverage import coverage
+from logratio.audit.run import audit
 from logratio.audit.tokens import tokens
 from logratio.models.load import load_model
 
@@ -80,3 +81,11 @@ def test_coverage_equals_the_log_probs_of_transformers(stories, tmp_path, monkey
 
     expected = logp(" there was a dog.") - logp(" the cat sat down.")
     assert figures["initial_margin_nats"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_rows_of_a_generator_are_scored_as_those_of_a_list(stories, tmp_path, monkeypatch):
+    """Coverage reads the data a second time, when a generator is spent."""
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path))
+    rows = pairs(5, 12, coin)
+    one, other = (audit(data, model=stories).findings[-1] for data in (rows, (row for row in rows)))
+    assert one.name == "coverage" and one.figures == other.figures and other.figures["pairs"] == 12

@@ -29,6 +29,7 @@ class Judgements:
         edge_J: Index into the rows' E.
         count_I3: Judgements of each verdict.
         prompt_I: Text of the prompt.
+        pairs: Different pairs, those judged once included.
     """
 
     item_J: Indices
@@ -37,14 +38,26 @@ class Judgements:
     edge_J: Indices
     count_I3: Numbers
     prompt_I: NDArray[np.int32]
+    pairs: int
+
+    @property
+    def named(self) -> bool:
+        """Whether all judges are named."""
+        return bool((self.who_J >= 0).all())
 
 
 def judgements(rows: Rows) -> Judgements:
-    """Return the judgements of pairs of different responses that were judged at least twice."""
+    """Return the judgements of pairs of different responses that were judged at least twice.
+
+    A person's second judgement of a pair is left out: nobody agrees with himself, and a copy of a row is no judgement.
+    """
     edges = np.flatnonzero(rows.winner_E != rows.loser_E)
     winner, loser = rows.winner_E[edges], rows.loser_E[edges]
     parts = [rows.prompt_E[edges], rows.criterion_E[edges], np.minimum(winner, loser), np.maximum(winner, loser)]
     item = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    kept = once(item, rows.annotator_E[edges])
+    edges, item = edges[kept], item[kept]
+    pairs = int(item.max(initial=-1)) + 1
     often = np.flatnonzero(np.bincount(item)[item] >= 2) if len(item) else item
     edges = edges[often]
     item = np.unique(item[often], return_inverse=True)[1]
@@ -53,7 +66,14 @@ def judgements(rows: Rows) -> Judgements:
     prompt = np.zeros(count, np.int32)
     prompt[item] = rows.prompt_E[edges]
     table = np.bincount(item * 3 + verdict, minlength=3 * count).reshape(count, 3).astype(np.float64)
-    return Judgements(item, verdict, rows.annotator_E[edges].astype(np.int64), edges, table, prompt)
+    return Judgements(item, verdict, rows.annotator_E[edges].astype(np.int64), edges, table, prompt, pairs)
+
+
+def once(item: Indices, who: NDArray[np.int32]) -> Indices:
+    """Return the judgements without those by which a named person judges a pair again, in order."""
+    named = np.flatnonzero(who >= 0)
+    first = np.unique(np.stack([item[named], who[named]], axis=1), axis=0, return_index=True)[1]
+    return np.sort(np.concatenate([named[first], np.flatnonzero(who < 0)]))
 
 
 def _second_wins(rows: Rows, edges: Indices) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from ..findings import Drawing, Example, Finding, Level
 from ..maths.intervals import Measure, share_interval
 from ..report.text import visible
 from .agreement import Judgements, agreement, judgements, krippendorff
-from .judged import Indices, figures, percent, spread
+from .judged import MEANT, Indices, figures, percent, several, spread
 from .rows import Rows
 
 LEVEL = 0.01
@@ -39,20 +39,24 @@ def annotators(rows: Rows) -> Finding:
     own = judgements(rows)
     known = int(np.count_nonzero(np.bincount(own.who_J[own.who_J >= 0]))) if len(own.who_J) else 0
     if len(own.count_I3) < 2:
-        people = f"{len(rows.annotators):,} annotators are named, but" if rows.annotators else "Nobody is named, and"
-        says = f"{people} hardly a pair was judged twice, so nothing is said of agreement."
-        return Finding("annotators", "fine", says, figures={"annotators": len(rows.annotators)})
+        return _silent(rows, f"hardly a pair was judged twice{' by different people' if rows.annotators else ''}")
     agree = share_interval(agreement(own.count_I3), own.prompt_I)
+    if not own.named and (agree.mean == 1 or len(own.count_I3) < MEANT * own.pairs):
+        alike = f"{several(len(own.count_I3), 'pair')} judged more than once may be copies of rows"
+        return _silent(rows, alike)
     alpha = krippendorff(own.count_I3, own.prompt_I)
     tested = _tested(own, rows)
     out = tested.outlying
     names = [rows.annotators[who] for who in tested.who_A[out]]
     level = _level(alpha, len(names))
+    doubt = "" if own.named else " (not all judges are named: where those are copies of rows, this is too high)"
+    if doubt and level == "fine":
+        level = "note"
     return Finding(
         "annotators",
         level,
         f"Two judgements of one pair agree {spread(agree)} of the time (Krippendorff's α {_number(alpha)}) over "
-        f"{len(own.count_I3):,} pairs judged more than once; {_who(names, len(tested.who_A))}.",
+        f"{len(own.count_I3):,} pairs judged more than once{doubt}; {_who(names, len(tested.who_A))}.",
         _remedy(names, level),
         figures={
             "annotators": len(rows.annotators),
@@ -66,6 +70,13 @@ def annotators(rows: Rows) -> Finding:
         drawing=_drawing(tested),
         examples=[_example(rows, own, tested, int(a)) for a in np.flatnonzero(out)[:5]],
     )
+
+
+def _silent(rows: Rows, why: str) -> Finding:
+    count = len(rows.annotators)
+    people = f"{several(count, 'annotator is', 'annotators are')} named, but" if count else "Nobody is named, and"
+    says = f"{people} {why}, so nothing is said of agreement."
+    return Finding("annotators", "fine", says, figures={"annotators": count})
 
 
 @dataclass(frozen=True)
@@ -157,9 +168,12 @@ def _who(names: list[str], tested: int) -> str:
     if not tested:
         return "no annotator has enough of them to be tested"
     if not names:
-        return f"none of {tested:,} annotators tested stands out"
+        return f"none of {several(tested, 'annotator')} tested stands out"
     listed = ", ".join(map(visible, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(names)} of {tested:,} annotators tested agree less with the others than chance explains ({listed})"
+    return (
+        f"{len(names)} of {several(tested, 'annotator')} tested {'agrees' if len(names) == 1 else 'agree'} less with "
+        f"the others than chance explains ({listed})"
+    )
 
 
 def _remedy(names: list[str], level: Level) -> str:

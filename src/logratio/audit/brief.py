@@ -58,6 +58,9 @@ def brief(
         found = look()
         findings.append(replace(found, seconds=reading + time.perf_counter() - begin))
         reading = 0.0  # the first finding bears it
-    if rows.count < most:
+    if held is not None and held.partial:
+        said = f"Of the evaluation data's first {held.count:,} rows alone: {findings[-1].says}"
+        findings[-1] = replace(findings[-1], says=said)
+    if not rows.partial:
         return findings
     return [replace(found, says=f"Among the first {rows.count:,} rows: {found.says}") for found in findings]

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.tally import counted
 from ..findings import Drawing, Example, Finding, Level
-from .judged import percent
+from .judged import percent, several
 from .keys import grouped
 from .rows import Rows, cut
 
@@ -31,6 +30,7 @@ class Judged:
         pair_E: Number of the pair that each judgement is about, int64 [E].
         forward_E: Whether the response with the smaller number won, bool [E]; of a tie, False.
         forward_P, backward_P, tied_P: Judgements of each of P pairs, by what was said, int64 [P].
+        people_P: Different named annotators who called one of the two better, int64 [P].
     """
 
     pair_E: NDArray[np.int64]
@@ -38,11 +38,17 @@ class Judged:
     forward_P: NDArray[np.int64]
     backward_P: NDArray[np.int64]
     tied_P: NDArray[np.int64]
+    people_P: NDArray[np.int64]
 
     @property
     def contradicted_P(self) -> NDArray[np.bool_]:
         """Whether a pair was judged both ways, bool [P]."""
         return (self.forward_P > 0) & (self.backward_P > 0)
+
+    @property
+    def explained_P(self) -> NDArray[np.bool_]:
+        """Whether a pair was judged both ways by several named annotators, whose disagreement is information."""
+        return self.contradicted_P & (self.people_P >= 2)
 
 
 def judged(rows: Rows, form_T: Ids) -> Judged:
@@ -51,12 +57,19 @@ def judged(rows: Rows, form_T: Ids) -> Judged:
     pair = grouped(form_T[rows.prompt_E], np.minimum(one, other), np.maximum(one, other), rows.criterion_E)
     forward = (one < other) & ~rows.tie_E
     count = int(pair.max(initial=-1)) + 1
-    said = [np.bincount(pair[kind], minlength=count) for kind in (forward, ~forward & ~rows.tie_E, rows.tie_E)]
-    return Judged(pair, forward, *said)
+    forwards, backwards, ties = (
+        np.bincount(pair[kind], minlength=count) for kind in (forward, ~forward & ~rows.tie_E, rows.tie_E)
+    )
+    named = np.flatnonzero((rows.annotator_E >= 0) & ~rows.tie_E)
+    first = np.unique(grouped(pair[named], rows.annotator_E[named]), return_index=True)[1]
+    people = np.bincount(pair[named[first]], minlength=count)
+    return Judged(pair, forward, forwards, backwards, ties, people)
 
 
 def contradictions(rows: Rows, form_T: Ids) -> Finding:
     """Count pairs that were judged both ways, and responses that were called both good and bad.
+
+    Pairs that several named annotators judged are counted, and raise no alarm: people disagree.
 
     Args:
         rows: E judged pairs, L judged responses.
@@ -82,23 +95,23 @@ def contradictions(rows: Rows, form_T: Ids) -> Finding:
     }
     if not pair_count and not label_count:
         again = int((repeats > 1).sum())
-        said = f"None of {counted(total).replace('row', 'judgement')} is contradicted by another"
-        return Finding(
-            "contradictions", "fine", f"{said}; {again:,} pairs were judged more than once.", figures=figures
-        )
-    several = bool(len(rows.annotators) > 1)
-    level: Level = "look" if share >= LOOK and not several else "note"
-    parts = [f"{pair_count:,} of {int((repeats > 1).sum()):,} pairs judged more than once were judged both ways"]
+        said = f"None of {several(total, 'judgement')} is contradicted by another"
+        said += f"; {several(again, 'pair was', 'pairs were')} judged more than once."
+        return Finding("contradictions", "fine", said, figures=figures)
+    unexplained = int((contradicted_E & ~pairs.explained_P[pairs.pair_E]).sum() + both_L.sum())
+    level: Level = "look" if unexplained >= LOOK * total else "note"
+    parts = [
+        f"{pair_count:,} of {several(int((repeats > 1).sum()), 'pair')} judged more than once "
+        f"{'was' if pair_count == 1 else 'were'} judged both ways"
+    ]
     if label_count:
-        parts.append(f"{label_count:,} responses to one prompt are labelled both good and bad")
+        noun = "response to one prompt is", "responses to one prompt are"
+        parts.append(f"{several(label_count, *noun)} labelled both good and bad")
     return Finding(
         "contradictions",
         level,
-        f"{'; '.join(parts)}: {involved:,} judgements ({percent(share)}).",
-        "People disagree; keep these rows, and read the estimate of label noise."
-        if several
-        else "--fix keeps the side with more judgements and leaves out both where they are equally many; if several "
-        "people judged, name them in a column `annotator`.",
+        f"{'; '.join(parts)}: {several(involved, 'judgement')} ({percent(share)}).",
+        _remedy(bool(pairs.explained_P.any()), unexplained > 0),
         figures,
         Drawing(
             "bars",
@@ -112,18 +125,27 @@ def contradictions(rows: Rows, form_T: Ids) -> Finding:
     )
 
 
+def _remedy(explained: bool, unexplained: bool) -> str:
+    fix = (
+        "--fix keeps the side with more judgements and leaves out both where they are equally many; if several people "
+        "judged, name them in a column `annotator`."
+    )
+    if not explained:
+        return fix
+    if not unexplained:
+        return "People disagree; keep these rows, and read the estimate of label noise."
+    return f"Where several named people judged, keep the rows, and read the estimate of label noise. Elsewhere {fix}"
+
+
 def minority(rows: Rows, form_T: Ids) -> NDArray[np.bool_]:
     """Return the judgements that a repair leaves out, bool [E]: those on the side with fewer, or on both if equal.
 
     Pairs that several known annotators judged are left as they are: their disagreement is information.
     """
     pairs = judged(rows, form_T)
-    known = (rows.annotator_E >= 0) & pairs.contradicted_P[pairs.pair_E]
-    several = np.zeros(len(pairs.forward_P), bool)
-    several[pairs.pair_E[known]] = True
     for_it = np.where(pairs.forward_E, pairs.forward_P[pairs.pair_E], pairs.backward_P[pairs.pair_E])
     against = np.where(pairs.forward_E, pairs.backward_P[pairs.pair_E], pairs.forward_P[pairs.pair_E])
-    return ~rows.tie_E & (against > 0) & (for_it <= against) & ~several[pairs.pair_E]
+    return ~rows.tie_E & (against > 0) & (for_it <= against) & ~pairs.explained_P[pairs.pair_E]
 
 
 def both_labels(rows: Rows, form_T: Ids) -> NDArray[np.bool_]:

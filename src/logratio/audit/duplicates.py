@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.tally import counted
 from ..findings import Drawing, Example, Finding, Level
-from .judged import percent
+from .judged import percent, several
 from .keys import earlier, hashed
 from .rows import Rows
 from .similar import NEAR, Alike
@@ -102,8 +102,8 @@ def near(rows: Rows, alike: Alike) -> Finding:
     }
     said = (
         f"{len(copies):,} of {counted(rows.count)} ({percent(share)}) nearly repeat an earlier one; "
-        f"{len(prompt_copies):,} of {prompts:,} distinct prompts and {len(response_copies):,} of {responses:,} "
-        f"distinct responses are near copies of another (similarity from {NEAR:g})."
+        f"{len(prompt_copies):,} of {several(prompts, 'distinct prompt')} and {len(response_copies):,} of "
+        f"{several(responses, 'distinct response')} are near copies of another (similarity from {NEAR:g})."
     )
     remedy = (
         "Near copies of rows add weight and no information, and may stand on both sides of a split: leave them out "

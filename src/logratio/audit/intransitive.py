@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import Drawing, Example, Finding, Level
+from ..findings import Drawing, Example, Figure, Finding, Level
 from ..maths.counter import stream
-from .judged import percent
+from .judged import percent, several
 from .rows import Rows, cut
 from .tournaments import Counts, Tournaments, majority, on_cycles, tournaments, triads
 
@@ -66,13 +66,12 @@ def intransitivity(rows: Rows, form_T: Ids, *, seed: int = 0) -> Finding:
     """
     blocks = list(tournaments(rows, form_T))
     ahead = [majority(block.wins_GKK) for block in blocks]
-    counted = [triads(matrix) for matrix in ahead]
-    cyclic = sum(float(found.sum()) for found, _ in counted)
-    total = sum(float(closed.sum()) for _, closed in counted)
+    found = [triads(matrix) for matrix in ahead]
+    cyclic, total = (sum(float(part[at].sum()) for part in found) for at in (0, 1))
     cycles = [on_cycles(matrix) for matrix in ahead]
     prompts = sum(len(block.prompt_G) for block in blocks)
     with_cycles = sum(int(matrix.any((1, 2)).sum()) for matrix in cycles)
-    figures: dict[str, float | int | str | None] = {
+    figures: dict[str, Figure] = {
         "prompts_looked_at": prompts,
         "prompts_with_cycles": with_cycles,
         "triads": int(round(total)),
@@ -83,30 +82,37 @@ def intransitivity(rows: Rows, form_T: Ids, *, seed: int = 0) -> Finding:
         said = "No prompt has three responses that were compared with each other, so nothing can go in a circle."
         return Finding("intransitivity", "fine", said, figures=figures)
     if not with_cycles:
-        said = f"No preferences go in a circle in {prompts:,} prompts ({int(total):,} triads)."
+        said = f"No preferences go in a circle in {several(prompts, 'prompt')} ({several(int(round(total)), 'triad')})."
         return Finding("intransitivity", "fine", said, figures=figures)
     examples = [
-        example for block, found in zip(blocks, cycles, strict=True) for example in _examples(rows, block, found)
-    ]
-    head = f"Preferences go in a circle in {with_cycles:,} of {prompts:,} prompts"
+        example for block, matrix in zip(blocks, cycles, strict=True) for example in _examples(rows, block, matrix)
+    ][:EXAMPLES]
+    head = f"Preferences go in a circle in {with_cycles:,} of {several(prompts, 'prompt')}"
     if not cyclic:
         said = f"{head}, but in no triad, so that their number cannot be compared with noise."
-        return Finding("intransitivity", "note", said, "", figures, examples=examples[:EXAMPLES])
-    noise = compare(blocks, seed=seed)
+        return Finding("intransitivity", "note", said, "", figures, examples=examples)
+    return _compared(head, compare(blocks, seed=seed), cyclic, total, figures, examples)
+
+
+def _compared(
+    head: str, noise: Noise, cyclic: float, total: float, figures: dict[str, Figure], examples: list[Example]
+) -> Finding:
+    """Return the finding on circles of three, beside what noise would give."""
     share, expected = cyclic / total, float(noise.cyclic_D.mean()) / noise.closed * total
-    figures |= {
+    figures = figures | {
         "share_of_triads": share,
         "expected_by_noise": expected,
         "p": noise.p,
         "strength_scale_nats": noise.scale,
+        "flips_that_explain_it": flips(share),
+        "prompts_compared_with_noise": noise.prompts,
     }
-    figures |= {"flips_that_explain_it": flips(share), "prompts_compared_with_noise": noise.prompts}
     level: Level = "look" if noise.p <= _SURE else "note"
     verdict = "more than noise gives" if level == "look" else "no more than noise gives"
     return Finding(
         "intransitivity",
         level,
-        f"{head}; {int(round(cyclic)):,} of {int(round(total)):,} triads ({percent(share)}) do, {verdict}: "
+        f"{head}; {int(round(cyclic)):,} of {several(int(round(total)), 'triad')} ({percent(share)}) do, {verdict}: "
         f"{expected:,.0f} are expected of Bradley–Terry noise (p = {noise.p:.2g}).",
         "No single reward can hold these preferences: part them by criterion or annotator, or learn from them with an "
         "objective that needs no reward, and judge by win rate."
@@ -114,7 +120,7 @@ def intransitivity(rows: Rows, form_T: Ids, *, seed: int = 0) -> Finding:
         else "",
         figures,
         _histogram(noise.cyclic_D, noise.cyclic),
-        examples[:EXAMPLES],
+        examples,
     )
 
 

@@ -22,6 +22,9 @@ FEWEST = 50
 
 FOLDS = 5
 
+MEANT = 0.05
+"""Share of pairs that must be judged more than once, where judges have no names: fewer are rather copies of rows."""
+
 
 def decided(rows: Rows) -> Indices:
     """Return the judged pairs of two different responses that have a winner, int64 indices into E."""
@@ -42,6 +45,11 @@ def folds(clusters: NDArray[Any], seed: int = 0) -> NDArray[np.int64]:
 def percent(share: float | None) -> str:
     """Return a share as a percentage with one decimal; None as a word."""
     return "unknown" if share is None else text.percent(share)
+
+
+def several(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 pair`, `2 pairs` or, with a plural of its own, `2 pairs have`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def spread(measure: Measure) -> str:

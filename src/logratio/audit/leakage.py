@@ -23,6 +23,9 @@ SHORTEST = 40
 LOOK, STOP = 0.001, 0.01
 """Shares of evaluation rows that leak from which somebody should look, and from which an evaluation means nothing."""
 
+RESPONSE_LOOK, RESPONSE_STOP = 0.05, 0.50
+"""The same of evaluation rows with a response that leaks, whatever its prompt: stock phrases are shared honestly."""
+
 EXAMPLES = 6
 
 
@@ -118,18 +121,17 @@ def leakage(rows: Rows, held: Rows, alike: Alike | None = None, held_alike: Alik
         f"and responses of {answered.sum():,} ({counts['response, nearly']:,} nearly) stand in the training data; of "
         f"{counts['prompt and response']:,} ({percent(both)}) both do.{near}"
     )
-    remedy = (
-        "An evaluation on rows that were learned measures memory: leave the training rows with these prompts out with "
-        "--eval-data and --fix, or split by prompt."
-    )
+    with_response = float(answered.mean())
     told = both >= LOOK or with_prompt >= STOP
-    level: Level = "stop" if both >= STOP else "look" if told else "note"
+    level: Level = "look" if told or with_response >= RESPONSE_LOOK else "note"
+    if both >= STOP or with_response >= RESPONSE_STOP:
+        level = "stop"
     return Finding(
         "leakage",
         level,
         said,
-        remedy if told else "",
-        {**figures, "both_share": both, "prompt_share": float(with_prompt)},
+        "" if level == "note" else _BY_PROMPT if told else _BY_RESPONSE,
+        {**figures, "both_share": both, "prompt_share": with_prompt, "response_share": with_response},
         Drawing(
             "bars",
             "Evaluation rows that stand in the training data",
@@ -140,6 +142,17 @@ def leakage(rows: Rows, held: Rows, alike: Alike | None = None, held_alike: Alik
         ),
         list(_examples(rows, held, found)),
     )
+
+
+_BY_PROMPT = (
+    "An evaluation on rows that were learned measures memory: leave the training rows with these prompts out with "
+    "--eval-data and --fix, or split by prompt."
+)
+_BY_RESPONSE = (
+    "These responses were learned with other prompts, so their log-probs measure memory: evaluate on responses of "
+    "another source, or leave the training rows that hold them out by hand (--fix goes by prompt); harmless where they "
+    "are stock phrases."
+)
 
 
 def tainted(rows: Rows, held: Rows, alike: Alike | None = None, held_alike: Alike | None = None) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..findings import Drawing, Figure, Finding, Level
 from ..maths.intervals import Measure, share_interval, t_quantile
 from .cued import CHARACTERS, Cued
-from .judged import FEWEST, decided, figures, folds, percent, spread
+from .judged import FEWEST, decided, figures, folds, percent, several, spread
 from .rows import Rows
 
 FAR = 0.55
@@ -35,7 +35,8 @@ def length(rows: Rows, table: Cued | None = None) -> Finding:
     if len(edges) < FEWEST and min(rows.label_L.sum(), (~rows.label_L).sum()) >= FEWEST // 2:
         return _of_labels(rows)
     if len(edges) < FEWEST:
-        return Finding("length", "fine", f"{len(edges):,} pairs have a winner, too few to tell whether length decides.")
+        said = f"{several(len(edges), 'pair has', 'pairs have')} a winner, too few to tell whether length decides."
+        return Finding("length", "fine", said)
     prompt = rows.prompt_E[edges]
     wins = share_interval(won, prompt)
     ratio = (long + 1) / (short + 1)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ..findings import Finding, Level
 from ..maths.intervals import Measure, mean_interval, share_interval
+from .agreement import once
 from .classify import hits, unseen_scores
 from .cued import Cued, some
-from .judged import Indices, decided, figures, folds, percent
+from .judged import MEANT, Indices, decided, figures, folds, percent, spread
 from .lexical import word_counts
 from .rows import Rows
 from .shortcuts import with_position
@@ -26,9 +27,7 @@ LOW = 0.05
 FEWEST = 30
 """Pairs judged more than once, or rings of three, from which a rate is estimated."""
 
-MEANT = 0.05
-"""Share of pairs that must be judged more than once, where judges have no names: fewer are rather copies of rows."""
-
+_ALPHA = 0.025
 _SAMPLE = 20_000
 _TELLING = 2.0  # standard errors from which a word is taken to say something
 _LARGEST = 400  # responses to a prompt whose rings are counted: the count takes their cube
@@ -44,8 +43,8 @@ class Repeated:
         disagree_I: Share of two judgements of the same pair that contradict each other, one value a pair.
         prompt_I: Text of its prompt.
         edge_I: One of its judgements.
-    pairs: Different pairs, those judged once included.
-    named: Whether those judged more than once have named judges.
+        pairs: Different pairs, those judged once included.
+        named: Whether those judged more than once have named judges.
     """
 
     disagree_I: Numbers
@@ -61,22 +60,23 @@ def noise(rows: Rows, table: Cued) -> Finding:
     With pairs judged more than once, each judgement is taken to contradict the pair's own order with probability ε,
     independently: two of them disagree with probability d = 2ε(1 − ε), so ε = (1 − √(1 − 2d)) / 2. Without, what
     a classifier or the order among responses leaves unexplained is an upper bound: it holds the difficulty of the task,
-    the randomness of a Bradley–Terry judge and the classifier's own errors as well.
+    the randomness of a Bradley–Terry judge and the classifier's own errors as well. Of two such bounds the one with the
+    smaller upper end is given: each end holds in 97.5 %, so the smaller of both holds in 95 %.
     """
     twice = repeated(rows)
     if len(twice.disagree_I) >= max(FEWEST, 0 if twice.named else MEANT * twice.pairs):
         return _estimate(rows, twice)
     bounds = [bound for bound in (_by_rings(rows), _by_agreement(rows, table)) if bound is not None]
     if not bounds:
-        says = "Hardly a pair is judged twice and there are too few pairs to bound the noise of the labels."
+        says = "Hardly a pair is judged twice and there are too few pairs or prompts to bound the noise of the labels."
         return Finding("noise", "note", says)
-    method, bound = min(bounds, key=lambda found: found[1].mean or 0.0)
-    level: Level = "fine" if (bound.high or 1.0) < LOW * 2 else "note"
+    method, bound = min(bounds, key=lambda found: _end(found[1]))
+    level: Level = "fine" if _end(bound) < LOW * 2 else "note"
     return Finding(
         "noise",
         level,
-        f"At most {percent(bound.mean)} of labels are flipped (upper bound {_range(bound)} by {method}; hardly a pair "
-        "is judged twice, so a flipped label and a hard choice look the same).",
+        f"At most {percent(_end(bound))} of labels are flipped (upper bound by {method}, {spread(bound)}; hardly a "
+        "pair is judged twice, so a flipped label and a hard choice look the same).",
         "" if level == "fine" else "Have some 300 pairs judged again by others: that turns the bound into an estimate.",
         figures={
             "method": f"upper bound by {method}",
@@ -84,6 +84,10 @@ def noise(rows: Rows, table: Cued) -> Finding:
             **figures("noise_at_most_share", bound),
         },
     )
+
+
+def _end(bound: Measure) -> float:
+    return 1.0 if bound.high is None else bound.high
 
 
 def rate_of(disagreement: float) -> float:
@@ -101,10 +105,7 @@ def repeated(rows: Rows) -> Repeated:
     high = np.maximum(rows.winner_E, rows.loser_E)[edges].astype(np.int64)
     what = np.stack([rows.prompt_E[edges], rows.criterion_E[edges], low, high], axis=1)
     item = np.unique(what, axis=0, return_inverse=True)[1].reshape(-1)
-    who = rows.annotator_E[edges].astype(np.int64)
-    named = np.flatnonzero(who >= 0)
-    first = np.unique(np.stack([item[named], who[named]], axis=1), axis=0, return_index=True)[1]
-    kept = np.sort(np.concatenate([named[first], np.flatnonzero(who < 0)]))
+    kept = once(item, rows.annotator_E[edges])
     edges, item = edges[kept], item[kept]
     up = rows.winner_E[edges] < rows.loser_E[edges]
     sizes = np.bincount(item)
@@ -162,13 +163,14 @@ def _rate(differ: Measure) -> Measure:
 
 
 def _range(measure: Measure) -> str:
-    if measure.low is None:
-        return "without an interval: one prompt"
     return f"95 % interval {percent(measure.low)} to {percent(measure.high)}"
 
 
 def _by_agreement(rows: Rows, table: Cued) -> tuple[str, Measure] | None:
-    """Return 1 − accuracy on prompts not seen, of cues alone or with common words, whichever errs less."""
+    """Return 1 − accuracy on prompts not seen, of cues alone or with common words.
+
+    Which of the two counts in a fold is whichever errs less in the other folds, so that the choice favours neither.
+    """
     place = np.flatnonzero(np.isin(table.edge_D, some(rows, table.edge_D, _SAMPLE)))
     if len(place) < 2 * FEWEST:
         return None
@@ -180,7 +182,11 @@ def _by_agreement(rows: Rows, table: Cued) -> tuple[str, Measure] | None:
     scores = unseen_scores(cues, fold), unseen_scores(np.column_stack([cues, words]), fold, least=_TELLING)
     if np.isnan(scores[0]).any():
         return None
-    wrong = min((1 - hits(score) for score in scores), key=np.mean)
+    wrong_2N = np.stack([1 - hits(score) for score in scores])
+    wrong = np.zeros(len(fold))
+    for own in np.unique(fold):
+        held = fold == own
+        wrong[held] = wrong_2N[wrong_2N[:, ~held].mean(1).argmin(), held]
     return "cross-validated agreement", share_interval(wrong, rows.prompt_E[edges])
 
 
@@ -188,7 +194,8 @@ def _by_rings(rows: Rows) -> tuple[str, Measure] | None:
     """Return ε from rings a > b > c > a among responses judged two by two in rows of their own.
 
     Of three responses with an order, each judgement flipped with probability ε, a ring results with probability
-    ε(1 − ε), half of what two judgements of one pair disagree.
+    ε(1 − ε), half of what two judgements of one pair disagree. Where there is no ring in any of G prompts, the interval
+    ends at 1 − α^(1/G), exact for the share of prompts with one, at α = 2.5 % as the upper ends of other intervals.
     """
     edges = decided(rows)
     alone = np.bincount(rows.at_E, minlength=rows.count)[rows.at_E[edges]] == 1
@@ -203,12 +210,11 @@ def _by_rings(rows: Rows) -> tuple[str, Measure] | None:
             if triples:
                 share.append(rings / triples)
                 size.append(triples)
-    if sum(size) < FEWEST:
-        return None
     half = mean_interval(share, size)
-    low = None if half.low is None else max(0.0, 2 * half.low)
-    high = None if half.high is None else 2 * half.high
-    return "intransitive judgements", _rate(Measure(2 * (half.mean or 0.0), low, high, int(sum(size))))
+    if sum(size) < FEWEST or half.mean is None or half.low is None or half.high is None:  # one prompt tells of no other
+        return None
+    high = half.high if half.mean else 1 - _ALPHA ** (1 / len(share))
+    return "intransitive judgements", _rate(Measure(2 * half.mean, max(0.0, 2 * half.low), 2 * high, int(sum(size))))
 
 
 def _rings(winner: NDArray[np.int32], loser: NDArray[np.int32]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..data.tally import counted
 from ..findings import Drawing, Finding, Level
-from .judged import percent
+from .judged import percent, several
 from .rows import Rows
 
 Ids = NDArray[Any]
@@ -53,11 +53,12 @@ def dominance(rows: Rows, form_T: Ids) -> Finding:
     uneven = share[0] >= TOP and count[0] >= 20
     few = effective < FEW and rows.count >= 10 * FEW
     level: Level = "look" if uneven or few else "fine"
+    spread = several(round(effective), "equally frequent prompt")
     return Finding(
         "dominant_prompts",
         level,
-        f"{counted(rows.count)} on {len(prompt):,} prompts; the most frequent has {percent(float(share[0]))} of them, "
-        f"and the spread is that of {effective:,.0f} equally frequent prompts.",
+        f"{counted(rows.count)} on {several(len(prompt), 'prompt')}; the most frequent has "
+        f"{percent(float(share[0]))} of them, and the spread is that of {spread}.",
         "What is learned, and every interval, rests on few prompts: hold out whole prompts, cap the rows of each, or "
         "bring more prompts."
         if level == "look"

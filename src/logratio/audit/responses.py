@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.problems import EMPTY, IDENTICAL
 from ..data.tally import counted
 from ..findings import Drawing, Example, Finding, Level
-from .judged import percent
+from .judged import percent, several
 from .rows import Rows
 from .similar import Alike, similarities
 
@@ -54,7 +54,8 @@ def empty(rows: Rows) -> Finding:
     return Finding(
         "empty_responses",
         "look" if share >= LOOK else "note",
-        f"{len(dropped):,} of {counted(read)} have an empty response, and {len(kept):,} responses hold marks alone.",
+        f"{len(dropped):,} of {counted(read)} {'has' if len(dropped) == 1 else 'have'} an empty response, and "
+        f"{several(len(kept), 'response holds', 'responses hold')} marks alone.",
         "Training leaves rows with an empty response out, and so does --fix; a model that answered nothing is often a "
         "fault of how its answers were collected.",
         figures,
@@ -140,13 +141,14 @@ def identical_pairs(rows: Rows, alike: Alike | None) -> Finding:
         "threshold": SAME,
     }
     if not share:
-        said = f"In none of {total:,} pairs are the responses nearly the same (similarity from {SAME:g})."
+        said = f"In none of {several(total, 'pair')} are the responses nearly the same (similarity from {SAME:g})."
         return Finding("identical_pairs", "fine", said, figures=figures)
     return Finding(
         "identical_pairs",
         "look" if share >= LOOK else "note",
-        f"Of {total:,} pairs {dropped:,} have identical responses, {len(same):,} differ in case or white space alone, "
-        f"and {len(near):,} are nearly identical (similarity from {SAME:g}).",
+        f"Of {several(total, 'pair')} {several(dropped, 'has', 'have')} identical responses, "
+        f"{several(len(same), 'differs', 'differ')} in case or white space alone, "
+        f"and {several(len(near), 'is', 'are')} nearly identical (similarity from {SAME:g}).",
         "Identical responses are left out by training and by --fix; of nearly identical ones the loss sees a few "
         "tokens alone and tends to lower the likelihood of both: see that the difference is meant.",
         figures,

@@ -9,7 +9,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class Rows:
         unusable: Reason → rows that became no record.
         problems: Those rows, each with its reason, in order.
         report: Formats of the files, and rows read, kept and unreadable.
+        partial: Whether any part of the data has more records than were asked for.
     """
 
     texts: list[str]
@@ -107,6 +108,7 @@ class Rows:
     unusable: Mapping[str, int]
     problems: Sequence[Problem]
     report: RowReport
+    partial: bool = False
 
     @property
     def count(self) -> int:
@@ -158,16 +160,23 @@ def read_rows(data: Source, config: RowsConfig | None = None, *, most: int | Non
 
     named = parts(data)
     sources = [named] if most is None or not isinstance(named, tuple) else [(part,) for part in named]
-    columns, report = _Columns(), RowReport()
+    columns, report, partial = _Columns(), RowReport(), False
     for source in sources:
         stream = read_records(source, config, ties=True, dropped=noted)
-        for record in islice(stream, None if most is None else -(-most // len(sources))):
+        records = iter(stream)
+        for record in islice(records, None if most is None else -(-most // len(sources))):
             columns.add(record)
-        report.formats |= stream.report.formats
-        report.read += stream.report.read
-        report.kept += stream.report.kept
-        report.unreadable.count += stream.report.unreadable.count
-    return columns.rows(problems, report)
+        own, known = replace(stream.report, unreadable=replace(stream.report.unreadable)), len(problems)
+        if next(records, None) is None:
+            own = stream.report
+        else:  # what was met on the way to a record that is not kept is not looked at either
+            partial = True
+            del problems[known:]
+        report.formats |= own.formats
+        report.read += own.read
+        report.kept += own.kept
+        report.unreadable.count += own.unreadable.count
+    return replace(columns.rows(problems, report), partial=partial)
 
 
 def parts(data: Source) -> tuple[DataPart, ...] | Iterable[Mapping[str, Any]]:

@@ -105,7 +105,7 @@ def audit(
     """Read a data set and look for everything that can be found in it.
 
     Args:
-        data: Files, folders, hub names, or an iterable of dicts.
+        data: Files, folders, hub names, or an iterable of dicts; with a model, a generator is held in memory.
         eval_data: What will be evaluated on, to find what of it stands in the data.
         model: The reference, for what it makes of the responses; without it that is left out.
         config: How rows become records.
@@ -116,6 +116,8 @@ def audit(
         ConfigError: `rows.map` names a field that no format reads.
     """
     config = config or RowsConfig()
+    if model is not None and isinstance(data, Iterator):
+        data = list(data)  # what is scored is read again
     say("reading")
     begin = time.perf_counter()
     rows = read_rows(data, config)

@@ -12,7 +12,7 @@ from ..findings import Drawing, Figure, Finding, Level
 from ..maths.intervals import Measure, mean_interval, share_interval
 from .classify import fit, hits, size_of, unseen_scores
 from .cued import Cued
-from .judged import FEWEST, certain_end, figures, folds, percent, spread
+from .judged import FEWEST, certain_end, figures, folds, percent, several, spread
 from .rows import Rows
 
 FAR = 0.60
@@ -70,7 +70,8 @@ def shortcuts(rows: Rows, table: Cued) -> Finding:
         return _of_pairs(rows, table)
     if len(table.response_L) >= FEWEST:
         return _of_labels(rows, table)
-    says = f"{len(table.edge_D):,} pairs have a winner, too few to tell whether shallow cues predict it."
+    held = several(len(table.edge_D), "pair has", "pairs have")
+    says = f"{held} a winner, too few to tell whether shallow cues predict it."
     return Finding("shortcuts", "fine", says)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import TokensConfig
+from ..data.tally import counted
 from ..findings import Drawing, Figure, Finding, Level
 from ..maths.counter import permutation
 from .judged import percent
@@ -51,7 +52,7 @@ def tokens(rows: Rows, tokenizer: Any, context: int | None = None) -> Finding:
         "tokens",
         level,
         f"A prompt with its longest response has {middle:,} tokens in the median, {far:,} at the 99th percentile and "
-        f"{most:,} at most; {percent(over)} of {len(total):,} rows have more than {limit:,}.",
+        f"{most:,} at most; {percent(over)} of {counted(len(total))} have more than {limit:,}.",
         "" if level in ("fine", "note") else _remedy(limit, context, far),
         figures={
             "rows": len(total),
