@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from logratio.errors import PreflightError
-from logratio.findings import LEVELS, finding
+from logratio.findings import LEVELS, Finding, finding
 from logratio.models.build import SPECIAL, save_built
 from logratio.train import checkpoint
 from logratio.train.preflight.budget import Budget, lasting, planned_seconds
@@ -41,7 +41,7 @@ BEFORE = [
     "micro_batches",
     "budget",
 ]
-DURING = {"parameters_moved", "loss_fell", "updates_kept", "checkpoint_reload"}
+DURING = {"reference_pass", "parameters_moved", "loss_fell", "updates_kept", "checkpoint_reload"}
 KINDS = {
     "dpo": {},
     "lora": {"lora": {"r": 4, "alpha": 8}},
@@ -125,7 +125,42 @@ def test_what_was_found_is_told_timed_and_kept(tmp_path, everything):
     assert all(each["seconds"] >= 0 for each in kept if each["name"] != "budget")
     first = [event.kind for event in events].index("train")
     before = [event.data["finding"]["name"] for event in events[:first] if event.kind == "preflight"]
-    assert own(before) == BEFORE
+    assert own(before) == [*BEFORE, "reference_pass"]
+
+
+def test_a_model_that_is_wrong_is_found_before_the_reference_pass(tmp_path, monkeypatch):
+    """The pass takes long; only the few groups that are looked at are scored before it."""
+    from logratio.logps import reference
+    from logratio.train.preflight import forwards
+
+    unplanted, scored = reference.score, []
+
+    def counted(policy, groups, **how):
+        scored.append(len(groups))
+        return unplanted(policy, groups, **how)
+
+    def wrong(scene):
+        return Finding("two_forwards", "stop", "They differ.", "Mend it.")
+
+    monkeypatch.setattr(reference, "score", counted)
+    monkeypatch.setattr(forwards, "two_forwards", wrong)
+    with pytest.raises(PreflightError, match="^preflight, two_forwards"):
+        small_run.run(**small_run.world(tmp_path), output=tmp_path / "run", preflight=True, cache=tmp_path / "cache")
+    assert max(scored) == 4
+
+
+def test_a_pass_that_gives_other_log_probs_than_before_stops_the_run(tmp_path, monkeypatch):
+    from logratio.train import assemble
+
+    unplanted = assemble.ReferencePass.values
+
+    def wrong(self, groups):
+        values = unplanted(self, groups)
+        return values if len(groups) == 4 else [value + 1 for value in values]
+
+    monkeypatch.setattr(assemble.ReferencePass, "values", wrong)
+    found, stopped = during(tmp_path)
+    assert found["reference_pass"]["level"] == "stop" and stopped.startswith("preflight, reference_pass: ")
 
 
 def test_examples_show_every_span_with_whether_it_is_trained_on(tmp_path):

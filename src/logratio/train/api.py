@@ -23,7 +23,8 @@ from .finish import finish
 from .loop import fit
 from .memory import use_huge_pages
 from .preflight.run import Preflight
-from .preflight.subject import of_run
+from .preflight.scene import Scene
+from .preflight.subject import after_pass, before_pass
 from .recipe import Resolved, resolve
 from .rundir import RunDirectory
 from .setup import Inputs
@@ -154,9 +155,15 @@ def run(
             with distributed.peers():
                 emit, inputs = tell(told), inputs or Inputs()
                 checks = _checks(directory, world, emit, wanted=preflight)
-                job = assemble(resolved, directory, world, emit, stop, inputs, checks)
+                scenes: list[Scene] = []
+
+                def look(*of: Any) -> None:
+                    if checks is not None:
+                        scenes.append(before_pass(checks, *of))
+
+                job = assemble(resolved, directory, world, emit, stop, inputs, checks, look)
                 start = _restore(job, directory) if continuing else 0
-                return _train(_looked_at(job, checks) if start == 0 else job, directory, start)
+                return _train(_watched(job, checks, scenes), directory, start)
         except Interrupted:
             return _interrupted(directory, directory.steps_made(), tell(told))
         except LogratioError as error:
@@ -206,16 +213,16 @@ def _checks(directory: RunDirectory, world: World, emit: Callable[..., None], *,
     return Preflight(directory, world, emit)
 
 
-def _looked_at(job: Assembled, checks: Preflight | None) -> Assembled:
-    """Make the checks before the first step, and have the first steps watched.
+def _watched(job: Assembled, checks: Preflight | None, scenes: Sequence[Scene]) -> Assembled:
+    """Look at what the reference pass gave, and have the first steps watched, where checks are made.
 
     Raises:
         PreflightError: Something is wrong.
     """
     if checks is None:
         return job
-    scene, tokens = of_run(job)
-    checks.before_step(scene, tokens)
+    (scene,) = scenes
+    after_pass(checks, scene, job.fit.source)
     return replace(job, fit=replace(job.fit, watch=checks.watch(scene, job.fit.source.steps)))
 
 

@@ -48,15 +48,12 @@ class Assembled:
         model: The model with its names.
         tokenizer: Saved beside it.
         opening: What the run is.
-        spot: Largest difference between cached reference log-probs and a few of them computed anew, and the largest
-            that is rounding, nats; None where none are read.
     """
 
     fit: Fit
     model: Loaded
     tokenizer: Any
     opening: Opening
-    spot: tuple[float, float] | None
 
 
 def assemble(
@@ -67,8 +64,11 @@ def assemble(
     stop: StopRequest,
     inputs: Inputs,
     preflight: Preflight | None = None,
+    before_pass: Callable[[Opening, Learner, Optimizer, ReferencePass], None] = lambda *run: None,
 ) -> Assembled:
     """Load and check everything, say what the run is, and fill the reference cache.
+
+    `before_pass` is called with what the first step needs but the reference's log-probs, which take long.
 
     Raises:
         Interrupted: A stop was asked for during the reference pass; finished blocks stay.
@@ -87,7 +87,6 @@ def assemble(
     source = FileSource(data.groups, data.train, train.batch_size, train.epochs, train.seed)
     opened = {"lines": opening.lines(), "steps": opening.steps, "directory": str(directory.path)}
     emit("open", **opened, config=config.model_dump(mode="json"))
-    spots: list[tuple[float, float]] = []
     passing = ReferencePass(
         config,
         opening.model,
@@ -96,12 +95,12 @@ def assemble(
         opening.bf16,
         on_block,
         warn=lambda text: emit("warning", text=text),
-        on_spot=lambda off, allowed: spots.append((off, allowed)),
     )
     learner = with_reference(learner, optimizer, opening, passing.warn)
     identity = _identity(passing) if learner.needs.reference else ""
     _compare_start(directory, data, resolved.objective.origin, passing.warn)
     directory.manifest(**opening.manifest(identity), status="running", error=None)
+    before_pass(opening, learner, optimizer, passing)
     values = passing.values(data.groups) if learner.reads_cache else None
     # KL on samples needs the reference once training is under way: a second model, or the adapter switched. Beside
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
@@ -112,7 +111,7 @@ def assemble(
     source = replace(source, reference=values)
     watch = Watch(directory, config, opening.steps, emit)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {}, watch)
-    return Assembled(fit, opening.model, opening.tokenizer, opening, max(spots, default=None))
+    return Assembled(fit, opening.model, opening.tokenizer, opening)
 
 
 def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:

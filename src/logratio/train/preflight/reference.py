@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
 
+from ...batch.group import Group
 from ...findings import Finding
 from ..distributed import local
 from .scene import Scene, difference
@@ -96,6 +97,32 @@ def reference_cache(scene: Scene) -> Finding:
         "stop",
         f"Cached reference log-probs are off by {off:.2g} nat (at most {allowed:g} is rounding).",
         "Remove them with `logratio cache --prune`, and run again.",
+        figures,
+    )
+
+
+def reference_pass(scene: Scene, few: Sequence[Group]) -> Finding:
+    """Whether the pass over all groups gave the few the log-probs that they had by themselves.
+
+    Args:
+        scene: The run, with the few as they were scored before the pass.
+        few: The same groups as the steps read them.
+    """
+    name = "reference_pass"
+    if "reference" not in few[0].columns.token:
+        return Finding(name, "fine", "No reference log-probs are computed ahead of the steps.")
+    read, known = (np.concatenate([group.columns.token["reference"] for group in own]) for own in (few, scene.few))
+    off = difference(read, known)
+    figures = {"largest_difference_nat": off, "tolerance_nat": scene.bound, "compared": len(known)}
+    about = f"{off:.2g} nat on {len(known)} tokens (tolerance {scene.bound:.2g})"
+    if off <= scene.bound:
+        says = f"Reference log-probs from the whole pass and of a few groups by themselves agree within {about}."
+        return Finding(name, "fine", says, figures=figures)
+    return Finding(
+        name,
+        "stop",
+        f"Reference log-probs from the whole pass and of the same few groups by themselves differ by {about}.",
+        "Clear cached log-probs with `logratio cache --prune`, and report it with the model's name if it comes again.",
         figures,
     )
 

@@ -101,6 +101,15 @@ class Preflight:
             self._made(scene, tokens_a_group)
         self._decide()
 
+    def after_pass(self, scene: Scene, few: Sequence[Group]) -> None:
+        """Look at what the reference pass gave the few, whatever time is left: nothing is computed.
+
+        Raises:
+            PreflightError: Something is wrong.
+        """
+        self.keep(replace(reference.reference_pass(scene, few), seconds=0.0))
+        self._decide()
+
     def _made(self, scene: Scene, tokens_a_group: float) -> None:
         for name, check in _WITHOUT_FORWARD:
             self.look(name, partial(check, scene))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ...batch.group import Floats, Group
+from ...batch.group import Floats
 from ...errors import PreflightError
 from ...findings import Finding
 from .. import distributed
-from ..assemble import Assembled, open_run, with_reference
+from ..assemble import open_run, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
 from ..memory import use_huge_pages
@@ -22,19 +23,9 @@ from ..recipe import Resolved
 from ..reference import ReferencePass
 from ..rundir import RunDirectory
 from ..setup import Inputs
-from ..source import read_groups
+from ..source import FileSource, read_groups
 from .run import Preflight, average, shortest
 from .scene import Scene
-
-
-def of_run(job: Assembled) -> tuple[Scene, float]:
-    """Return what the checks of a run look at, and the packed tokens of a group on average."""
-    source, reference = job.fit.source, job.fit.source.reference
-
-    def read(positions: Sequence[int]) -> list[Group]:
-        return read_groups(source.groups, positions, reference)
-
-    return _scene(job.opening, job.fit.learner, job.fit.optimizer, read, lambda: job.spot)
 
 
 def check(
@@ -74,7 +65,6 @@ def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
     emit(
         "open", lines=opening.lines(), steps=opening.steps, directory="", config=opening.config.model_dump(mode="json")
     )
-    spots: list[tuple[float, float]] = []
     passing = ReferencePass(
         opening.config,
         opening.model,
@@ -83,32 +73,44 @@ def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
         opening.bf16,
         on_block=lambda done, of: None,
         warn=lambda text: emit("warning", text=text),
-        on_spot=lambda off, allowed: spots.append((off, allowed)),
     )
     bins, scope = opening.config.train.bin_tokens or 1, resolved.objective.scope
     learner = Learner(opening.policy, resolved.objective, resolved.settings, world, bins, scope)
     learner = with_reference(learner, optimizer, opening, passing.warn)
-
-    def read(positions: Sequence[int]) -> list[Group]:
-        groups = [opening.data.groups[int(i)] for i in positions]
-        values: Sequence[Floats] | None = passing.values(groups) if learner.reads_cache else None
-        return read_groups(groups, range(len(groups)), values)
-
-    scene, tokens = _scene(opening, learner, optimizer, read, lambda: max(spots, default=None))
-    checks.before_step(scene, tokens)
+    before_pass(checks, opening, learner, optimizer, passing)
 
 
-def _scene(
-    opening: Opening,
-    learner: Learner,
-    optimizer: Optimizer,
-    read: Callable[[Sequence[int]], list[Group]],
-    spot: Callable[[], tuple[float, float] | None],
-) -> tuple[Scene, float]:
+def before_pass(
+    checks: Preflight, opening: Opening, learner: Learner, optimizer: Optimizer, passing: ReferencePass
+) -> Scene:
+    """Make the checks before the first step with the reference's log-probs of the few groups that they look at.
+
+    These are a block of their own in the cache, so that those of the whole data set, which follow, are what they would
+    be without.
+
+    Raises:
+        PreflightError: Something is wrong.
+    """
+    spots: list[tuple[float, float]] = []
+    own = replace(passing, on_block=lambda done, of: None, on_spot=lambda off, allowed: spots.append((off, allowed)))
     data = opening.data
     sizes = data.prepared.groups.sizes()[data.train]
     chosen = shortest(sizes)
-    few = read([int(i) for i in data.train[chosen]])
+    groups = [data.groups[int(i)] for i in data.train[chosen]]
+    values: Sequence[Floats] | None = own.values(groups) if learner.reads_cache else None
+    few = read_groups(groups, range(len(groups)), values)
     longest = data.groups[int(data.train[int(np.argmax(sizes))])].tokens
-    scene = Scene(opening, learner, optimizer, few, longest, spot())
-    return scene, average(few, sizes, chosen)
+    scene = Scene(opening, learner, optimizer, few, longest, max(spots, default=None))
+    checks.before_step(scene, average(few, sizes, chosen))
+    return scene
+
+
+def after_pass(checks: Preflight, scene: Scene, source: FileSource) -> None:
+    """Check that the pass over the whole data set gave the few groups the log-probs that they had before it.
+
+    Raises:
+        PreflightError: It did not.
+    """
+    data = scene.opening.data
+    chosen = data.train[shortest(data.prepared.groups.sizes()[data.train])]
+    checks.after_pass(scene, read_groups(source.groups, chosen, source.reference))

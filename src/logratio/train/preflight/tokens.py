@@ -23,6 +23,8 @@ COUNTED = 64
 """Groups whose tokens are counted."""
 SOME = 0.1
 """Share of responses from which a fault is the tokenizer's or the template's doing, and no row's own text."""
+MOST = 0.5
+"""The same of responses that begin with their prompt, which some answers do by themselves."""
 _MASKED = {
     "size": "have another length than their response",
     "first": "leave out the first token",
@@ -115,7 +117,7 @@ def mask(scene: Tokenised) -> Finding:
     if not found:
         says = f"The masks of {responses} responses cover what the assistant wrote and nothing else."
         return Finding("loss_mask", "fine", says, figures=figures)
-    many = max(map(len, rows.values())) > SOME * responses
+    many = any(len(at) > (MOST if name == "prompt" else SOME) * responses for name, at in rows.items())
     return Finding(
         "loss_mask",
         "stop" if many or rows["size"] else "look",
