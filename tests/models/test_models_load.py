@@ -220,6 +220,16 @@ def test_an_adapter_in_memory_may_be_described_again(folder):
     assert known.fingerprint == held.fingerprint == again.fingerprint
 
 
+def test_the_same_weights_with_another_window_are_another_distribution():
+    def fingerprint(**changes):
+        torch.manual_seed(0)
+        config = transformers.MistralConfig(**SIZES, num_key_value_heads=2, **changes)
+        return loaded(transformers.MistralForCausalLM(config), tokenizer()).fingerprint
+
+    assert fingerprint(sliding_window=4) != fingerprint(sliding_window=None)
+    assert fingerprint(sliding_window=4) == fingerprint(sliding_window=4, use_cache=False)
+
+
 def test_weights_are_hashed_by_shape_too_and_a_single_number_is_a_weight():
     from logratio.models.fingerprint import of_weights
 

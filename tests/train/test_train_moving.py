@@ -68,7 +68,7 @@ def flat_numbers(row):
     return {
         f"{name}/{key}": number
         for name, value in row.items()
-        if name not in ("kind", "rounded_away")
+        if name not in ("kind", "rounded_away", "calibration")  # whose bins follow from the margins beside it
         for key, number in (value.items() if isinstance(value, dict) else [("", value)])
         if number is not None
     }

@@ -162,7 +162,7 @@ def test_a_run_continued_on_other_data_says_so(undisturbed, tmp_path):
     own = {**arguments, "data": str(rows), "output": str(tmp_path / "run"), "cache": tmp_path / "cache"}
 
     def listen(event):
-        told.extend([event.data["text"]] if event.kind == "warning" else [])
+        told.extend([event.data["text"]] if event.kind == "warning" and "data" in event.data["text"][:8] else [])
 
     small_run.run(**own, stop_at=("train", 4, ["SIGTERM"]))
     small_run.write_rows(rows, small_run.pairs(60, seed=1))
@@ -285,7 +285,7 @@ def test_the_command_line_saves_says_how_to_go_on_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"keep.best": "eval/nonsense"}, "does not measure on held-out groups; choose one of eval/loss, eval/accuracy"),
+        ({"keep.best": "eval/nonsense"}, "does not measure on held-out groups; choose one of eval/loss, .*accuracy"),
         ({"keep.best": "eval/accuracy", "eval.holdout": 0}, "0 held-out groups leave one empty; raise eval.holdout"),
         ({"keep.best": "eval/accuracy", "eval.holdout": 0.02}, "1 held-out groups leave one empty"),
     ],

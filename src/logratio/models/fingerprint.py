@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,29 @@ def of_folders(folders: Iterable[Path]) -> str:
     return content_hash(parts)
 
 
+_TOLD = ("_name_or_path", "transformers_version", "use_cache")
+"""Entries of a configuration that no log-prob depends on."""
+
+
 def of_weights(model: nn.Module) -> str:
-    """Hash the weights of a model in memory, by name, dtype, shape and content."""
-    parts: list[Any] = []
+    """Hash a model in memory: weights by name, dtype, shape and content, and what its configurations say.
+
+    The same weights with another window, say, or another scale of an adapter, are another distribution.
+    """
+    parts: list[Any] = [_configured(model)]
     for name, weight in sorted(model.state_dict().items()):
         body = weight.detach().cpu().contiguous()
         parts += [name, str(body.dtype), list(body.shape), body.reshape(-1).view(torch.uint8).numpy()]
     return content_hash(*parts)
+
+
+def _configured(model: nn.Module) -> str:
+    config, adapters = getattr(model, "config", None), getattr(model, "peft_config", {})
+    told = {} if config is None else {k: v for k, v in config.to_dict().items() if k not in _TOLD}
+    return json.dumps(
+        [told, {name: adapter.to_dict() for name, adapter in adapters.items()}], sort_keys=True, default=_listed
+    )
+
+
+def _listed(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)

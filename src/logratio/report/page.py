@@ -105,7 +105,8 @@ def _browser(run: RunFiles, beside: Beside) -> Section:
     shown = browser.browser(run.samples, beside.held)
     if shown is None:
         return Section("Samples, before and after", [Prose(["No samples were written."])])
-    return Section("Samples, before and after", [shown], browser.lead(run.samples, beside.held))
+    title = "Samples, before and after" if run.samples else "Held-out pairs, one by one"
+    return Section(title, [shown], browser.lead(run.samples, beside.held))
 
 
 def _model(run: RunFiles) -> str:
