@@ -2,7 +2,7 @@
 
 import grounds
 import pytest
-from planted import FAULTS, healthy, judge, trained
+from sick_runs import FAULTS, healthy, judge, trained
 
 RUNS = 10
 

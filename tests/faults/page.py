@@ -1,6 +1,6 @@
 """The page docs/faults.md; `python -c "import conftest, page; print(page.text(), end='')"` in this folder prints it."""
 
-from planted import FAULTS
+from bugs import FAULTS
 
 NAMED = (
     (
@@ -41,7 +41,9 @@ Most damage in this field comes from runs that look healthy: the loss falls, the
 learned something else. These are bugs that other programs shipped, by their number in the list that this project
 keeps. Each was planted in this program as a wrong version of one of its functions, and what stands beside it caught it
 (`tests/faults`), but for the rows that say *not planted*: there a test holds the right behaviour, and nobody has shown
-that it fails with the bug. A *preflight* check stops a run before its first step, or in its first steps, with that message; a
+that it fails with the bug.
+
+A *preflight* check stops a run before its first step, or in its first steps, with that message; a
 *test* is one of this project's own, whose assertion fails while the bug is in place. Without the bug each is content.
 
 25 and 26 concern training on samples that the policy draws while it learns, and judges of 27 too: this version has

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import page
 import pytest
-from planted import FAULTS
+from bugs import FAULTS
 
 NAMES = [f"{fault.number}-{fault.what[:50].replace(' ', '_')}" for fault in FAULTS]
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"

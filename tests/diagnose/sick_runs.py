@@ -1,7 +1,7 @@
 """Runs with one fault each, and healthy ones: what does the diagnosis say of them?
 
-    python tests/diagnose/planted.py run --ground nano --to FOLDER [--only NAME …] [--seeds 10]
-    python tests/diagnose/planted.py judge FOLDER
+    python tests/diagnose/sick_runs.py run --ground nano --to FOLDER [--only NAME …] [--seeds 10]
+    python tests/diagnose/sick_runs.py judge FOLDER
 
 `run` trains and keeps the metrics of every run; `judge` reads them again by the thresholds as they are now, and prints
 the table.
