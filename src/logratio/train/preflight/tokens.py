@@ -23,8 +23,10 @@ COUNTED = 64
 """Groups whose tokens are counted."""
 SOME = 0.1
 """Share of responses from which a fault is the tokenizer's or the template's doing, and no row's own text."""
-MOST = 0.5
-"""The same of responses that begin with their prompt, which some answers do by themselves."""
+MOST = 0.4
+"""The same of responses that begin with their prompt, as some do by themselves, among those where that can be seen."""
+_TELLING = 2
+"""Tokens beyond which a prompt that a response begins with is no chance."""
 _MASKED = {
     "size": "have another length than their response",
     "first": "leave out the first token",
@@ -117,7 +119,8 @@ def mask(scene: Tokenised) -> Finding:
     if not found:
         says = f"The masks of {responses} responses cover what the assistant wrote and nothing else."
         return Finding("loss_mask", "fine", says, figures=figures)
-    many = any(len(at) > (MOST if name == "prompt" else SOME) * responses for name, at in rows.items())
+    telling = sum(len(group.responses) for group in scene.counted if len(group.prompt) - 1 > _TELLING)
+    many = any(len(at) > (MOST * telling if name == "prompt" else SOME * responses) for name, at in rows.items())
     return Finding(
         "loss_mask",
         "stop" if many or rows["size"] else "look",
@@ -134,7 +137,11 @@ def _mask_fault(group: Group, ids: Ints, own: Bools, header: list[int], loss_on:
         return "size"
     if len(group.prompt) and loss_on != "last" and not own[0]:
         return "first"
-    if len(bare) > 2 and (tokens[: len(bare)] == bare or tokens[1 : 1 + len(bare)] == bare) and own[len(bare) - 1]:
+    if (
+        len(bare) > _TELLING
+        and (tokens[: len(bare)] == bare or tokens[1 : 1 + len(bare)] == bare)
+        and own[len(bare) - 1]
+    ):
         return "prompt"
     spans = (slice(at, at + len(header)) for at in range(len(tokens) - len(header) + 1)) if len(header) > 1 else ()
     return "header" if any(tokens[span] == header and own[span].any() for span in spans) else None
