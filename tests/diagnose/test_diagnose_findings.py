@@ -63,6 +63,7 @@ JUDGED = ("accuracy", "ended", "repetition")
         {"repetition": share(0.4, 64)},
         {"retain_change": value(0.3, 0.05)},
         {"reward": value(0.1, 0.05)},
+        {"entropy_per_token": value(3.0, 0.05, 64)},
     ],
     ids=lambda outcome: next(iter(outcome)),
 )
@@ -73,6 +74,24 @@ def test_each_outcome_of_the_list_counts(outcome):
     assert displacement(
         told(start, {**last, next(iter(outcome)): {**start, **SOUND}.get(next(iter(outcome)))})
     ).level == ("note")
+
+
+def test_nothing_is_called_sound_by_what_could_not_have_shown_it():
+    """Twelve held-out pairs, and samples that never ended within their limit: no ground for a verdict."""
+    few = {"accuracy": share(0.5, 12), "ended": share(0.0, 8), "repetition": share(0.03, 8)}
+    lost = {"logp_chosen_per_token": value(-4.0, 0.1), "logp_rejected_per_token": value(-4.2, 0.1)}
+    grave = drift(told({**START, **few}, {**SOUND, **few, **lost}))
+    assert grave.level == "look" and "no outcome was measured" in grave.says
+    mild = drift(told({**START, **few}, {**SOUND, **few, **MECHANISMS[drift]}))
+    assert mild.level == "note" and "sound" not in mild.says
+    assert "none ended by itself, then or now" in collapse(told({**START, **few}, {**SOUND, **few})).says
+
+
+def test_memorising_is_seen_with_few_pairs_held_out():
+    few = {"accuracy": share(0.5, 12), "loss": value(2.4, 0.9, 12)}
+    found = overfitting(told(START, {**SOUND, **few}, train={**TRAIN, "accuracy": 1.0}))
+    assert found.level == "look" and "246 % above" in found.says
+    assert overfitting(told(START, {**SOUND, **few}, train={**TRAIN, "accuracy": 0.66})).level == "fine"
 
 
 def test_kto_has_displacement_per_response():
@@ -104,6 +123,8 @@ def test_data_that_the_model_would_not_write_is_seen_before_the_first_step():
         ({"repetition": share(0.6, 64)}, "stop", "60 % of 4-grams"),
         ({"ended": share(0.6, 64)}, "look", "60 % of samples end"),
         ({"ended": share(0.1, 64)}, "stop", "10 % of samples end"),
+        ({"entropy_per_token": value(3.0, 0.05, 64)}, "look", "fall apart: 3"),
+        ({"entropy_per_token": value(4.2, 0.05, 64)}, "stop", "fall apart: 4.2 nat/token"),
         ({"self_overlap": value(0.5)}, "look", "share 50 %"),
         ({"self_overlap": value(0.9)}, "stop", "share 90 %"),
         ({"entropy_per_token": value(0.4, 0.05, 64)}, "look", "0.4 nat/token of entropy left"),

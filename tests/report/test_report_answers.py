@@ -52,6 +52,14 @@ FORM = {"accuracy": share(0.6), "ended": share(0.9), "repetition": share(0.08)}
             "not shown to have risen",
         ),
         (FORM, {**FORM, "kl": Interval(7.0, 6.5, 7.5, 128)}, "No side effect seen", "7.00 nats a response"),
+        (FORM, {**FORM, "kl_per_token": Interval(0.1, 0.0, 0.2)}, "No side effect seen", ""),
+        (FORM, {**FORM, "kl_per_token": Interval(4.0, 3.0, 5.0)}, "Side effects", "55 times less likely"),
+        (
+            {**FORM, "entropy_per_token": Interval(1.66, 1.6, 1.7)},
+            {**FORM, "entropy_per_token": Interval(4.24, 4.1, 4.4)},
+            "Side effects",
+            "they fall apart",
+        ),
     ],
 )
 def test_the_cost_names_what_got_worse_beyond_chance_and_what_was_not_measured(before, after, answer, said):

@@ -1,4 +1,4 @@
-"""Collapse: samples repeat themselves or each other, no longer end, end at once, or leave nothing to chance."""
+"""Collapse: samples repeat themselves or each other, no longer end, end at once, leave nothing to chance, or all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..findings import Finding, Level
 from . import limits
 from .history import History
+from .outcomes import apart, ending
 from .show import lines, number, percent
 
 NAME = "collapse"
@@ -30,7 +31,10 @@ def collapse(history: History) -> Finding | None:
     figures = {f"{name}_last": last.mean for name, (_, last) in changes.items()}
     signs = [*_repeating(history), *_ending(history), *_narrow(history)]
     if not signs:
-        return Finding(NAME, "fine", "Samples end, repeat and vary as they did at step 0.", "", figures, drawing)
+        says = "Samples end, repeat and vary as they did at step 0."
+        if "ended" in changes and not ending(history):
+            says = "Samples repeat and vary as they did at step 0; none ended by itself, then or now."
+        return Finding(NAME, "fine", says, "", figures, drawing)
     level: Level = "stop" if any(level == "stop" for level, _ in signs) else "look"
     said = "; ".join(text for _, text in signs)
     return Finding(NAME, level, f"{said[:1].upper()}{said[1:]}.", _REMEDY, figures, drawing)
@@ -70,3 +74,7 @@ def _narrow(history: History) -> Iterator[Sign]:
         if last.mean < limits.ENTROPY_LOW * first.mean and first.beyond(last, limits.Z) > 0:
             level: Level = "stop" if last.mean < limits.ENTROPY_GONE * first.mean else "look"
             yield level, f"samples have {number(last.mean)} nat/token of entropy left ({number(first.mean)} at step 0)"
+    if change := apart(history):
+        first, last = change
+        said = f"samples fall apart: {number(last.mean)} nat/token of entropy, {number(first.mean)} at step 0"
+        yield "stop" if last.mean > limits.ENTROPY_HIGH**2 * first.mean else "look", said

@@ -42,7 +42,7 @@ def drift(history: History) -> Finding | None:
     result = outcome(history)
     says = "; ".join(causes)
     says = f"{says[:1].upper()}{says[1:]}, {result.words}"
-    if result.bad:
+    if result.bad or (fell > limits.FAR_DRIFTED and not result.judged):
         remedy = (
             "Train on chosen responses first (objective sft), or use pairs that this model wrote; while drifting, "
             "lower train.lr, raise objective.beta or add objective.sft_weight."

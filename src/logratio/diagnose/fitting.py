@@ -35,7 +35,7 @@ def saturation(history: History) -> Finding | None:
 
 def overfitting(history: History) -> Finding | None:
     """Return whether pairs that are trained on are ranked far better than held-out ones, to the damage of these."""
-    held, train = accuracy(history), _training_accuracy(history)
+    held, train = _held_accuracy(history), _training_accuracy(history)
     if not held or not train:
         return None
     (_, own), (_, other) = train[-1], held[-1]
@@ -90,6 +90,11 @@ def label_noise(history: History) -> Finding | None:
         "objective.label_smoothing."
     )
     return Finding("label_noise", "look", says, remedy, figures, drawing)
+
+
+def _held_accuracy(history: History) -> Line:
+    """Return it however few pairs were held out: a gap and a loss are judged by their standard errors here."""
+    return next((line for name in ACCURACIES if (line := history.held(name))), [])
 
 
 def _training_accuracy(history: History) -> Line:

@@ -36,6 +36,9 @@ DISPLACED_RESPONSE = 0.5
 DRIFTED = 0.5
 """Nat/token by which both responses of the data became less probable: their perplexity rose by e^0.5 = 1.6."""
 
+FAR_DRIFTED = 2.0
+"""The same from which, where no outcome was measured, nobody may call it harmless: their perplexity rose sevenfold."""
+
 OFF_SUPPORT = 1.0
 """Nat/token by which the data's responses are less probable than the policy's own samples, before any step."""
 
@@ -87,6 +90,12 @@ ENTROPY_LOW = 0.4
 
 ENTROPY_GONE = 0.15
 """The same where hardly anything is left to chance."""
+
+ENTROPY_HIGH = 1.6
+"""The same above which samples fall apart rather than vary; alignment narrows what is written."""
+
+ENTROPY_APART = 1.0
+"""Nat/token by which it must have risen, too: a model that was all but certain may well double what it had."""
 
 OVERLAP_RISE = 0.25
 """Further share of 4-grams that answers to different prompts have in common."""

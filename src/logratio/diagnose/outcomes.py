@@ -33,7 +33,11 @@ class Outcome:
         """A clause to end a sentence with."""
         if self.bad:
             return "and " + "; ".join(self.bad)
-        return "and what was measured of the outcome is sound" if self.judged else "and no outcome was measured"
+        sound = "and what was measured of the outcome is sound"
+        return sound if self.judged else f"and no outcome was measured by which it could be judged ({_NEEDED})"
+
+
+_NEEDED = f"accuracy needs {limits.PAIRS} held-out pairs, endings need samples that end within eval.max_new_tokens"
 
 
 def accuracy(history: History) -> Line:
@@ -44,8 +48,24 @@ def accuracy(history: History) -> Line:
 
 def outcome(history: History) -> Outcome:
     """Judge a run by what it is for."""
-    judged = bool(accuracy(history)) or any(history.change(name) for name in (*REWARDS, "ended", "repetition"))
+    judged = bool(accuracy(history)) or any(history.change(name) for name in REWARDS) or ending(history)
     return Outcome(tuple(_bad(history)), judged or bool(history.held("retain_change")))
+
+
+def ending(history: History) -> bool:
+    """Whether samples ended by themselves at any time, so that their ending says something."""
+    change = history.change("ended")
+    return change is not None and max(change[0].mean, change[1].mean) > 0
+
+
+def apart(history: History) -> tuple[Point, Point] | None:
+    """Return the entropy of samples at first and at last where they fell apart: it rose far, and surely."""
+    change = history.change("entropy_per_token")
+    if change is None:
+        return None
+    first, last = change
+    rose = last.mean > limits.ENTROPY_HIGH * first.mean and last.mean - first.mean > limits.ENTROPY_APART
+    return change if rose and last.beyond(first, limits.Z) > 0 else None
 
 
 def fallen(line: Line, by: float) -> tuple[tuple[int, Point], Point] | None:
@@ -74,5 +94,7 @@ def _bad(history: History) -> Iterator[str]:
     if (again := history.change("repetition")) and again[1].mean - again[0].mean > limits.REPETITION_RISE:
         if again[1].beyond(again[0], limits.Z) > 0:
             yield f"{percent(again[1].mean)} of 4-grams repeat earlier ones, {percent(again[0].mean)} before"
+    if change := apart(history):
+        yield f"samples fell apart ({number(change[1].mean)} nat/token of entropy, {number(change[0].mean)} before)"
     if (lost := history.held("retain_change")) and lost[-1][1].mean > limits.RETAIN_RISE:
         yield f"{number(lost[-1][1].mean)} nat/token were lost on texts to retain"

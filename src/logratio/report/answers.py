@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .beside import Beside
@@ -11,7 +12,14 @@ from .names import ACCURACY, KL, LENGTH, RETAIN, RETAIN_BEFORE, metric
 from .summary import Measured, Verdict, mean, whole
 
 _WORSE_UP = ("repetition", "self_overlap")
-_WORSE_DOWN = ("ended", "entropy_per_token")
+_ENTROPY, _KL_PER_TOKEN = "entropy_per_token", "kl_per_token"
+_WORSE_DOWN = ("ended", _ENTROPY)
+
+_RANDOM = 1.6
+"""Entropy of samples, as a multiple of that at step 0, from which they fall apart."""
+
+_FAR = 1.0
+"""Nats a token of KL that no sound run reaches: those of the built-in world are at 0.05."""
 
 
 def answers(verdict: Verdict, measured: Measured, beside: Beside, notices: Sequence[Notice]) -> Answers:
@@ -26,8 +34,8 @@ def cost(measured: Measured) -> Answer:
     if not measured.generates:
         return Answer(question, "plain", "Nothing is generated", "A reward model writes no text that could get worse.")
     effects = [told for name in (*_WORSE_UP, *_WORSE_DOWN) if (told := _side_effect(name, measured))]
-    if (lost := _lost(measured)) is not None:
-        effects.append(lost)
+    lost = _lost(measured)
+    effects += [told for told in (_apart(measured), _far(measured), lost) if told is not None]
     said = list(effects)
     if KL in after:
         said.append(f"Its samples lie {whole(after[KL], 'nats a response')} from the reference (KL).")
@@ -56,6 +64,24 @@ def _side_effect(name: str, measured: Measured) -> str | None:
     if not (rose if name in _WORSE_UP else fell):
         return None
     return f"{metric(name).label} {'rose' if rose else 'fell'} from {mean(before)} to {mean(after)}."
+
+
+def _apart(measured: Measured) -> str | None:
+    """Return a sentence where samples became far more random than before."""
+    before, after = measured.before.get(_ENTROPY), measured.after.get(_ENTROPY)
+    if before is None or after is None or not _above(after, before) or after.mean < _RANDOM * before.mean:
+        return None
+    return f"{metric(_ENTROPY).label} rose from {mean(before)} to {mean(after)}: they fall apart."
+
+
+def _far(measured: Measured) -> str | None:
+    """Return a sentence where samples are so far from the reference that it would hardly write them."""
+    found = measured.after.get(_KL_PER_TOKEN)
+    if found is None or found.mean < _FAR:
+        return None
+    return (
+        f"The reference finds a token of them {math.exp(min(found.mean, 99)):,.0f} times less likely than the policy."
+    )
 
 
 def _lost(measured: Measured) -> str | None:
