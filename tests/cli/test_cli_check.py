@@ -1,5 +1,7 @@
 """`logratio check`, and what `train` prints of the same checks."""
 
+import json
+
 import pytest
 from rich.console import Console
 
@@ -102,3 +104,26 @@ def test_a_run_prints_its_findings(capsys):
     with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True)) as progress:
         progress(Event("preflight", {"finding": finding.as_json(), "verdict": "fail"}))
     assert capsys.readouterr().out.splitlines() == ["fail  padding: It differs. [0.500 s]", "      Mend it."]
+
+
+def test_of_a_run_all_that_pass_are_one_line(capsys):
+    said = [Finding("padding", "fine", "Equal."), Finding("audit_length", "look", "Longer wins.", "Balance.")]
+    said.append(Finding("budget", "fine", "3 s were spent."))
+    with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True), passes=False) as progress:
+        for own in said:
+            verdict = "warn" if own.level == "look" else "pass"
+            progress(Event("preflight", {"finding": own.as_json(), "verdict": verdict}))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["warn  audit_length: Longer wins.", "      Balance.", "pass  2 checks. 3 s were spent."]
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"), [(("fine", "note"), ""), (("look", "stop", "look"), "stop: b; look: a, c"), ((), "")]
+)
+def test_a_run_ends_with_what_its_diagnosis_says_to_look_at(levels, said, tmp_path, capsys):
+    found = [Finding(name, level, "Says.").as_json() for name, level in zip("abc", levels, strict=False)]
+    (tmp_path / "findings.json").write_text(json.dumps(found))
+    with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True)) as progress:
+        progress(Event("done", {"directory": str(tmp_path), "status": "finished", "step": 3}))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("diagnosis")]
+    assert told == ([f"diagnosis: {said}; logratio diagnose {tmp_path} says what to do"] if said else [])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +37,15 @@ OWN = (
 class ProgressLines:
     """Listens to a run and tells a person about it; a context, so that the live line is put away on the way out."""
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic, *, passes: bool = True
+    ) -> None:
+        """Take where to print, a clock, and whether each check that passes is a line or all of them one.
+
+        Of a run they are one: what matters is what does not pass, and the rows that the first check decodes.
+        """
+        self._passes = passes
+        self._passed = 0
         self._console = console or Console(highlight=False, markup=False, soft_wrap=True)
         self._clock = clock
         self._live: Progress | None = None
@@ -69,8 +79,7 @@ class ProgressLines:
             if data["directory"]:
                 self._console.print(f"run directory: {data['directory']}\n")
         elif event.kind == "preflight":
-            for line in found.lines(data["finding"], data["verdict"]):
-                self._console.print(line)
+            self._preflight(data["finding"], data["verdict"])
         elif event.kind == "reference":
             self._show("reference", data["done"], data["of"], "blocks of log-probs, kept for later runs")
         elif event.kind == "train":
@@ -80,6 +89,14 @@ class ProgressLines:
                 self._console.print(f"step {data['step']}/{data['steps']}, held out: {told}")
         elif event.kind == "done":
             self._done(data)
+
+    def _preflight(self, finding: Mapping[str, Any], verdict: str) -> None:
+        self._passed += verdict == "pass"
+        if self._passes or verdict != "pass" or finding["name"] == "tokens_shown":
+            for line in found.lines(finding, verdict):
+                self._console.print(line)
+        elif finding["name"] == "budget":  # the last one before the first step
+            self._console.print(f"pass  {self._passed} checks. {found.one_line(finding['says'])}")
 
     def _train(self, row: Mapping[str, Any], step: int, steps: int) -> None:
         now = self._clock()
@@ -109,7 +126,20 @@ class ProgressLines:
             return
         self._console.print(f"\nfinished: {where}/model loads in transformers; {where}/report.html shows the run.")
         sample = "" if data.get("head") == "score" else f"logratio sample {where}; "  # a reward model does not write
+        graver = _graver(Path(where))
+        if graver:
+            self._console.print(f"diagnosis: {graver}; logratio diagnose {where} says what to do")
         self._console.print(f"next: {sample}logratio eval {where} --data FILE")
+
+
+def _graver(run: Path) -> str:
+    """Return what the diagnosis of a run says to look at, by level and name; "" for nothing."""
+    try:
+        findings = json.loads((run / "findings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    levels = {level: [own["name"] for own in findings if own["level"] == level] for level in ("stop", "look")}
+    return "; ".join(f"{level}: {', '.join(names)}" for level, names in levels.items() if names)
 
 
 def _measured(row: Mapping[str, Any]) -> str:

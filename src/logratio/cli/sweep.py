@@ -91,7 +91,7 @@ class _Telling:
         from .progress import ProgressLines
 
         self._console.print(f"\n— run {number} of {of}: {called(entry)} — {self._folder / cell.name}\n")
-        with ProgressLines() as progress:
+        with ProgressLines(passes=False) as progress:
             yield progress
 
 

@@ -63,7 +63,7 @@ def run(
     from ..train import api, distributed  # after the recipe's checks, since they take seconds to import
     from .progress import ProgressLines
 
-    with ProgressLines() as progress:
+    with ProgressLines(passes=False) as progress:
         result = api.run(resolved, resume=resume, listeners=[progress], preflight=not no_preflight)
     distributed.stop()  # or the processes of a GPU run warn at their exit that they were never parted
     return 130 if result.status == "interrupted" else 0

@@ -24,18 +24,20 @@ class Budget:
 
     Attributes:
         full: Whether everything is looked at, whatever it takes.
+        least: Seconds allowed however short the run: whoever asks for the checks alone waits for them.
         planned: Seconds that the run will take; None until a forward pass has been timed.
         spent: Seconds that checks took.
     """
 
     full: bool = False
+    least: float = 0.0
     planned: float | None = None
     spent: float = 0.0
 
     @property
     def most(self) -> float:
-        """Seconds allowed: the smaller of `MOST` and `SHARE` of the run."""
-        return MOST if self.planned is None else min(MOST, SHARE * self.planned)
+        """Seconds allowed: the smaller of `MOST` and `SHARE` of the run, and `least` at the least."""
+        return MOST if self.planned is None else max(self.least, min(MOST, SHARE * self.planned))
 
     def allows(self, seconds: float) -> bool:
         """Whether a check that will take so long may begin."""

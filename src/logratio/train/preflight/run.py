@@ -62,6 +62,7 @@ class Preflight:
         world: The processes; all take part in every check, and agree on what there is time for.
         emit: Told each finding, on rank 0.
         full: Whether everything is looked at, whatever it takes.
+        least: Seconds that the checks have however short the run is.
         findings: In the order in which they were found.
     """
 
@@ -69,12 +70,13 @@ class Preflight:
     world: World
     emit: Callable[..., None]
     full: bool = False
+    least: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     _skipped: list[str] = field(default_factory=list)
     _rows: tokens.Tokenised | None = None
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.full)
+        self.budget = Budget(self.full, self.least)
 
     def before_loading(self, scene: tokens.Tokenised) -> None:
         """Look at the data, which is tokenised, before a model is loaded.
@@ -233,6 +235,8 @@ class Preflight:
             "skipped": ", ".join(self._skipped),
         }
         allowed = "no limit" if self.full else f"{most:.2g} s are allowed: 2 % of them, at most {MOST:g}"
+        if self.least and not self.full:
+            allowed += f", at least {self.least:g}"
         says = f"The steps will take about {lasting(planned)}; {allowed}; {self.budget.spent:.2g} s were spent."
         if not self._skipped:
             self.keep(Finding("budget", "fine", says, figures=figures))

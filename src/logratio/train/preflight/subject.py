@@ -27,6 +27,9 @@ from ..source import FileSource, read_groups
 from .run import Preflight, average, shortest
 from .scene import Scene
 
+ALONE = 10.0
+"""Seconds that the checks have, however short the run is, where nothing else was asked for."""
+
 
 def check(
     resolved: Resolved, *, full: bool = False, listeners: Sequence[Listener] = (), inputs: Inputs | None = None
@@ -49,7 +52,7 @@ def check(
     emit = tell(listeners if world.rank == 0 else [])
     with TemporaryDirectory(prefix="logratio-check-") as folder, distributed.peers():
         directory = RunDirectory.create(Path(folder)) if world.rank == 0 else RunDirectory(Path(folder), None)
-        checks = Preflight(directory, world, emit, full=full)
+        checks = Preflight(directory, world, emit, full=full, least=ALONE)
         try:
             _make(checks, resolved, inputs or Inputs())
         except PreflightError:  # what it says is among the findings
