@@ -304,3 +304,20 @@ def test_unknown_columns_are_answered_with_the_nearest_map(columns, remedy):
 def test_the_nearest_map_looks_inside_objects():
     with pytest.raises(DataError, match=r"try --map chosen=pair.chosen --map rejected=pair.rejected"):
         load([{"prompt": "a", "pair": {"chosen": "b", "rejected": "c"}, "response_style": "x"}])
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+def test_a_stray_row_does_not_decide_on_the_format_of_all(at):
+    """Transcripts, and one row with a prompt of its own: as pairs with a prompt, nine of ten would be unreadable."""
+    said = "\n\nHuman: Hi {}\n\nAssistant:"
+    rows = [{"chosen": f"{said.format(n)} Yes.", "rejected": f"{said.format(n)} No."} for n in range(9)]
+    rows.insert(at, {"prompt": "p", "chosen": 3, "rejected": "x"})
+    stream = read_records(rows, RowsConfig(skip_bad_rows=True))
+    assert sum(1 for _ in stream) == 9
+    assert stream.report.unreadable.count == 1
+
+
+def test_a_column_that_most_rows_lack_is_still_missed_where_no_other_format_fits():
+    rows = [{"prompt": "p", "chosen": "a", "rejected": "b"}, *({"prompt": "p", "chosen": "a"} for _ in range(3))]
+    with pytest.raises(DataError, match="`rejected` is missing"):
+        list(read_records(rows, RowsConfig()))

@@ -11,7 +11,7 @@ from ..train.recipe import resolve
 from .app import DONE, INPUT
 from .train import ABOUT_RECIPE, MAIN, options_of, signature
 
-_ABOUT_FULL = "Make every check, whatever it takes; otherwise they have 60 s or 2 % of the planned run, 10 s at the least."
+_ABOUT_FULL = "Make every check, whatever it takes; otherwise they have 60 s or 2 % of the run, at least 10 s."
 
 
 def run(

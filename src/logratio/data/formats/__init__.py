@@ -29,6 +29,9 @@ _STEPWISE = {"prompt", "completions", "labels"}
 def sniff(sample: Sample) -> Format:
     """Return the format of a file.
 
+    Columns of any row count, so that one may lack what another has; but a format that needs what most rows lack gives
+    way to one that most rows have the columns of.
+
     Args:
         sample: Its first readable rows, at least one.
 
@@ -41,12 +44,17 @@ def sniff(sample: Sample) -> Format:
         except Unreadable as problem:
             raise DataError(f"{row.origin}: {problem}") from problem
     columns = set(chain.from_iterable(row.values for row in sample))
-    for entry in FORMATS:
-        if entry.matches(columns, sample):
-            return entry
+    found = _matching(columns, sample)
+    if found is not None:
+        usual = {name for name in columns if 2 * sum(name in row.values for row in sample) > len(sample)}
+        return found if found.needs(usual) else _matching(usual, sample) or found  # a stray row decides nothing
     if columns >= _STEPWISE:
         raise DataError(
             f"{sample[0].origin}: prompt/completions/labels is stepwise supervision (a label for every step), and no "
             "objective here learns from steps; bring prompt/completion/label, one label for the whole response"
         )
     raise DataError(f"{sample[0].origin}: {advice(sample)}")
+
+
+def _matching(columns: set[str], sample: Sample) -> Format | None:
+    return next((entry for entry in FORMATS if entry.matches(columns, sample)), None)

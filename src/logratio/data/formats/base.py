@@ -31,7 +31,11 @@ class Format:
 
     def matches(self, columns: set[str], sample: Sample) -> bool:
         """Return whether a file with these columns and first rows is of this format."""
-        return all(columns & set(spellings) for spellings in self.columns) and self.fits(sample)
+        return self.needs(columns) and self.fits(sample)
+
+    def needs(self, columns: set[str]) -> bool:
+        """Return whether these columns are all that it needs, or more."""
+        return all(columns & set(spellings) for spellings in self.columns)
 
 
 def first_value(sample: Sample, column: str) -> Any:
