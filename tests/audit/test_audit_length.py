@@ -6,6 +6,7 @@ from judged_pairs import coin, columns, longer, pairs, sentence
 
 from logratio.audit.cued import cued
 from logratio.audit.length import auc, length
+from logratio.audit.rows import read_rows
 
 
 def found(rows):
@@ -94,3 +95,10 @@ def test_the_interval_of_all_pairs_holds_the_truth():
 def test_few_pairs_are_not_judged():
     finding = found(pairs(5, 20, longer(1.0)))
     assert finding.level == "fine" and "too few" in finding.says
+
+
+def test_of_one_prompt_nothing_is_said_of_others():
+    rows = read_rows([{"prompt": "p", "chosen": "word " * (n + 9), "rejected": f"{n}"} for n in range(120)])
+    found = length(rows)
+    assert found.level == "note" and "all share one prompt" in found.says
+    assert not any(name.startswith("length_alone") for name in found.figures)

@@ -321,3 +321,9 @@ def test_a_column_that_most_rows_lack_is_still_missed_where_no_other_format_fits
     rows = [{"prompt": "p", "chosen": "a", "rejected": "b"}, *({"prompt": "p", "chosen": "a"} for _ in range(3))]
     with pytest.raises(DataError, match="`rejected` is missing"):
         list(read_records(rows, RowsConfig()))
+
+
+def test_where_no_row_can_be_read_each_says_why():
+    rows = [{"instruction": "p", "output": ["better", "worse"]} for _ in range(3)]
+    with pytest.raises(DataError, match=r"3 of 3 rows cannot be read(.|\n)*row 1: `output` is a list"):
+        list(read_records(rows, RowsConfig(skip_bad_rows=True)))

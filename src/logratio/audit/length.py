@@ -42,16 +42,17 @@ def length(rows: Rows, table: Cued | None = None) -> Finding:
     ratio = (long + 1) / (short + 1)
     rule = _by_ratio(ratio, won, prompt)
     gap = np.where(won == 1, long - short, short - long)
-    level = _level(wins, rule)
+    prompts = len(np.unique(prompt)) > 1  # else length alone is right by what it has seen
+    level = _level(wins, rule) if prompts else "note"
     return Finding(
         "length",
         level,
-        _sentence(wins, rule, gap),
+        _sentence(wins, rule if prompts else None, gap),
         _REMEDY if level == "look" else "",
         figures={
             "pairs": len(edges),
             **figures("longer_wins_share", wins),
-            **figures("length_alone_accuracy", rule),
+            **(figures("length_alone_accuracy", rule) if prompts else {}),
             "gap_median_characters": float(np.median(gap)),
             "gap_mean_characters": float(gap.mean()),
             "chosen_median_characters": float(np.median(np.where(won == 1, long, short))),
@@ -178,11 +179,15 @@ def _level(wins: Measure, rule: Measure) -> Level:
     return "fine" if wins.low <= 0.5 <= wins.high else "note"
 
 
-def _sentence(wins: Measure, rule: Measure, gap: Numbers) -> str:
+def _sentence(wins: Measure, rule: Measure | None, gap: Numbers) -> str:
+    alone = (
+        "all share one prompt, so that nothing can be said of others"
+        if rule is None
+        else f"length alone is right in {percent(rule.mean)} of pairs whose prompt it has not seen"
+    )
     return (
         f"The longer response wins {spread(wins)} of {wins.n:,} pairs, and the preferred one is "
-        f"{_longer(float(np.median(gap)))} in the median; length alone is right in {percent(rule.mean)} of pairs "
-        "whose prompt it has not seen."
+        f"{_longer(float(np.median(gap)))} in the median; {alone}."
     )
 
 

@@ -156,6 +156,8 @@ class RecordStream:
                 f"--max-bad-rows allows {config.max_bad_rows:.1%}: {reasons}; repair them, raise --max-bad-rows, or "
                 "leave them out whatever their number with --skip-bad-rows"
             )
+        if not report.kept and report.unreadable.count:
+            raise DataError(_unreadable(report))
         if not report.kept:
             account = "; ".join(line.strip() for line in report.lines()) if report.read else "there is none at all"
             raise DataError(f"no row can be trained on ({account}); bring data with at least one complete row")
