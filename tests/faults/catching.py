@@ -129,7 +129,7 @@ def dropout_world(folder):
     """A model whose config has three kinds of dropout."""
     arguments = small_run.world(folder)
     torch.manual_seed(0)
-    sizes = {"n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    sizes = {"n_positions": 1100, "n_embd": 16, "n_layer": 2, "n_head": 2}
     config = GPT2Config(vocab_size=len(small_run.WORDS) + len(SPECIAL), bos_token_id=1, eos_token_id=2, **sizes)
     save_built(GPT2LMHeadModel(config), small_run.word_tokenizer(), folder / "start")
     return arguments
