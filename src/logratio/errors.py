@@ -50,6 +50,10 @@ class CheckpointError(RunError):
     """A checkpoint whose content does not match its recorded hash, or that misses a part."""
 
 
+class JudgeError(LogratioError):
+    """A judge that cannot be opened, fails or answers nonsense; says which and why."""
+
+
 class NonFiniteError(LogratioError):
     """A loss, log-prob or gradient that is NaN or infinite; names step, rows and tensor."""
 

@@ -1,0 +1,1 @@
+"""Judges: a function, a reward model, an implicit reward, a language model behind an HTTP API."""
