@@ -7,7 +7,7 @@ from typing import Literal
 from ..errors import DataError
 from ..records import Demonstration, Labelled, Pair, Ranked, Record, Text
 
-Kind = Literal["demonstrations", "pairs", "labels", "rankings"]
+Kind = Literal["demonstrations", "pairs", "labels", "rankings", "prompts"]
 """What an objective learns from, as its `data` states."""
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
+from ..batch.group import Group
 from ..batch.logps import Logps
 from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
@@ -16,7 +17,8 @@ from .facts import Facts
 from .metrics import Metric, shared_metrics
 
 Unit = Literal["token", "response", "edge", "group"]
-Data = Literal["demonstrations", "pairs", "labels", "rankings"]
+Data = Literal["demonstrations", "pairs", "labels", "rankings", "prompts"]
+Labelled = tuple[Sequence[Group], Mapping[str, float]]
 
 
 class Settings(Leaf):
@@ -44,7 +46,7 @@ class Objective:
         summary: One line for the table of objectives.
         formula: The loss with its reduction, one line, printed when a run opens.
         source: Paper and equation.
-        data: Kind of records it learns from.
+        data: Kind of records it learns from; "prompts" if from responses that the policy draws itself.
         settings: Its settings' type.
         terms: Settings → the terms of its loss.
         losses: (log-probs, batch, settings) → one value per item and term.
@@ -54,6 +56,10 @@ class Objective:
             functions find them as float64 scalars in `batch.state`. Needs scope "step".
         update: (log-probs, batch, settings) → the same values after the step, scalars; called once a step, on the whole
             of it, on detached log-probs.
+        label: (groups of a whole phase of judged responses, settings, state) → (the same groups with what the losses
+            read, such as `advantage`; new values of the state). Pure and deterministic, in numpy, called once a phase
+            on all of it, so that nothing of the batch is left to the losses. Of the state, which begins as `state` has
+            it, values that are not named stay as they are.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
         suggested_by: Where those come from, or where the defaults do and what is published beyond them.
@@ -73,6 +79,7 @@ class Objective:
     needs: Callable[[Any], Needs] = lambda settings: Needs()
     state: Callable[[Any], Mapping[str, float]] = lambda settings: {}
     update: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]] = lambda logps, batch, settings: {}
+    label: Callable[[Sequence[Group], Any, Mapping[str, float]], Labelled] = lambda groups, *others: (groups, {})
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     suggested_by: str = ""

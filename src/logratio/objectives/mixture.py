@@ -60,6 +60,7 @@ def with_sft(objective: Objective) -> Objective:
         needs=lambda settings: objective.needs(split(settings)[0]),
         state=lambda settings: objective.state(split(settings)[0]),
         update=lambda logps, batch, settings: objective.update(logps, batch, split(settings)[0]),
+        label=lambda groups, settings, state: objective.label(groups, split(settings)[0], state),
     )
 
 
