@@ -45,6 +45,81 @@ def _named(value: Any) -> Any:
 Data = Annotated[tuple[DataPart, ...], BeforeValidator(_parts), Field(min_length=1)]
 
 
+def judge_of(value: Any) -> Any:
+    """Return the keys that the shorthand of a judge stands for; anything but text as it is.
+
+    `http://…` is a chat server, `module:function` or `file.py:function` a function, and else a reward model's folder.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("http://", "https://")):
+        return {"url": value}
+    return {"function": value} if ":" in value else {"reward_model": value}
+
+
+class JudgeConfig(Leaf):
+    """Who says how good responses are: exactly one of `function`, `reward_model`, `implicit`, `url`."""
+
+    function: str | None = Field(None, description="a Python function, as module:name or file.py:name")
+    reward_model: str | None = Field(None, description="folder of a reward model, or of a run that trained one")
+    implicit: str | None = Field(None, description="folder of a run whose log-ratio to its reference is the reward")
+    url: str | None = Field(
+        None, description="a server that speaks the OpenAI chat protocol, as http://localhost:8000/v1"
+    )
+    model: str | None = Field(None, description="the model that the server is asked for")
+    rubric: str | None = Field(None, description="text file that tells a language model what to judge by")
+    api_key_env: str | None = Field(None, description="environment variable that holds the server's key")
+    concurrency: PositiveInt = Field(8, description="requests under way at once")
+    retries: int = Field(5, ge=0, description="attempts after a failed request, each after a longer wait")
+    timeout: PositiveFloat = Field(60.0, description="seconds to wait for an answer")
+    on_failure: Literal["stop", "skip"] = Field(
+        "stop", description="where there is no verdict: stop the run, or leave that prompt out and count it"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> JudgeConfig:
+        kinds = ("function", "reward_model", "implicit", "url")
+        given = [name for name in kinds if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{' and '.join(given) or 'no judge'} given, but a run has one judge; name exactly one of "
+                f"{', '.join(kinds)}."
+            )
+        fields = type(self).model_fields
+        of_server = ("model", "rubric", "api_key_env", "concurrency", "retries", "timeout")
+        unread = [name for name in of_server if getattr(self, name) != fields[name].default]
+        if self.url is None and unread:
+            raise ValueError(f"{', '.join(unread)} given, which only a judge with a url reads; leave it out.")
+        return self
+
+
+Judge = Annotated[JudgeConfig, BeforeValidator(judge_of)]
+
+
+class RolloutConfig(Leaf):
+    """Responses drawn from the present policy. A phase draws, judges, and trains on what it drew."""
+
+    k: PositiveInt = Field(4, description="responses drawn to each prompt")
+    temperature: PositiveFloat = Field(1.0, description="divides the logits, in sampling and in every log-prob")
+    max_new_tokens: PositiveInt = Field(128, description="length limit of a response")
+    every: PositiveInt | None = Field(None, description="batches of prompts a phase draws for; default: 1, every step")
+    epochs: PositiveInt = Field(1, description="passes over what a phase drew")
+    rounds: PositiveInt | None = Field(None, description="phases in the run, in place of `every`; 1 draws once")
+    keep: Literal["all", "best"] = Field("all", description="best: of each prompt's responses the one judged best")
+    edges: Literal["best_worst", "all"] = Field(
+        "best_worst",
+        description="pairs to learn from: the best with the worst response, or all that differ in score",
+    )
+
+    @model_validator(mode="after")
+    def _one_spelling(self) -> RolloutConfig:
+        if self.every is not None and self.rounds is not None:
+            raise ValueError(
+                f"every is {self.every} and rounds is {self.rounds}, and each settles the other; leave one of them out."
+            )
+        return self
+
+
 class EvalConfig(Leaf):
     """Data kept from training."""
 
@@ -53,6 +128,7 @@ class EvalConfig(Leaf):
     max_groups: PositiveInt = Field(500, description="at most so many held-out groups")
     samples: int = Field(8, ge=0, description="fixed prompts sampled at every evaluation")
     max_new_tokens: PositiveInt = Field(128, description="length limit of those samples")
+    judge: Judge | None = Field(None, description="scores those samples; default: the judge that the run learns from")
 
 
 class RowsConfig(Leaf):
@@ -144,6 +220,8 @@ class RunConfig(Leaf):
     objective: Annotated[dict[str, Any], BeforeValidator(_named)] = Field(
         {"name": "dpo"}, description="name and settings; `logratio objectives` lists them"
     )
+    rollout: RolloutConfig | None = None
+    judge: Judge | None = None
     reference: str = Field("start", description="start: the model as loaded; base: LoRA's base weights; or a path")
     reference_sync: SyncConfig = SyncConfig()
     eval: EvalConfig = EvalConfig()

@@ -24,6 +24,9 @@ class Needs:
             itself has to be at hand.
         ties: Whether it learns from pairs that people called a tie (edge column `tie`); otherwise they are left out.
         margin: Whether it reads the strength of preferences (edge column `margin`), so that some must be known.
+        old: Whether its `label` reads the policy's log-probs at the beginning of a phase (token column `old`); its
+            losses find that column from the second step of a phase on, whatever this says.
+        value: Whether it reads the value of the state before each scored token, so that the policy has a value part.
         extras: Per-token quantities of the policy's distribution.
         temperature: Divides the logits before the log-softmax; > 0.
     """
@@ -34,5 +37,7 @@ class Needs:
     ties: bool = False
     margin: bool = False
     divergence: bool = False
+    value: bool = False
+    old: bool = False
     extras: tuple[Extra, ...] = ()
     temperature: float = 1.0

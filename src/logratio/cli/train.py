@@ -25,6 +25,8 @@ _PANELS = {
     "train": "Training",
     "reference_sync": "A reference that moves",
     "lora": "Adapter",
+    "rollout": "Fresh responses",
+    "judge": "Judge",
     "tokens": "Tokens",
     "template": "Chat template",
     "rows": "Rows",

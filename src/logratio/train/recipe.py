@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from .. import objectives
-from ..config import DataPart, LoraConfig, RunConfig
+from ..config import DataPart, LoraConfig, RolloutConfig, RunConfig, judge_of
 from ..errors import ConfigError
 from ..objectives.base import Objective, Settings
 from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
+from .onpolicy import require_together
 from .sync import require_movable
 
 LARGE = 3_000_000_000
@@ -89,6 +90,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
     require_movable(config, objective.needs(settings))
+    require_together(config)
     return Resolved(config, objective, settings, frozenset(flat))
 
 
@@ -146,11 +148,15 @@ def learning_rate(config: RunConfig, explicit: frozenset[str], parameters: int, 
 
 
 def _flatten(document: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value), with the shorthands `objective: dpo`, `template: none` and `lora: 16` spelled out."""
+    """Yield (dotted key, value), with shorthands as `objective: dpo`, `lora: 16` and `judge: a:b` spelled out."""
     for name, value in document.items():
         path = f"{prefix}{name}"
         if path == "lora" and not (isinstance(value, Mapping) and value):
             yield from _adapter(value)
+        elif path in ("judge", "eval.judge") and isinstance(value, str):
+            yield from _flatten(judge_of(value), f"{path}.")
+        elif path == "rollout" and (value is True or value == {}):
+            yield "rollout.k", RolloutConfig().k
         elif path == "objective" and not isinstance(value, Mapping):
             yield "objective.name", value
         elif path == "template" and not isinstance(value, Mapping):
@@ -253,6 +259,8 @@ def _sentence(detail: ErrorDetails, valid: Mapping[str, Key], prefix: str) -> st
     if detail["type"] == "value_error" and prefix and not detail["loc"]:  # a rule across settings is its own sentence
         return f"`{prefix.rstrip('.')}`: {detail['ctx']['error']}"
     path = prefix + ".".join(part for part in detail["loc"] if isinstance(part, str))
+    if detail["type"] == "value_error" and path in _SECTIONS:
+        return f"`{path}`: {detail['ctx']['error']}"
     if detail["type"] == "extra_forbidden":
         return _unknown(path, detail["input"], table)
     while path not in table and "." in path:  # alternatives of one key end in their type's name
