@@ -1,0 +1,143 @@
+"""A Python function as a judge: a verifiable reward, or anything else that a person can program."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...errors import ConfigError
+from ...records import Text
+from ..judge import Asked, OnFailure, Verdict, settled
+
+Score = Callable[[list[Text], list[str], list[Mapping[str, Any]]], Iterable[float]]
+"""(prompts, responses, rows), three lists of one length, one entry a response → one number a response."""
+
+SHAPE = "def score(prompts, responses, rows) -> list[float]"
+
+
+def function_named(name: str) -> Score:
+    """Return the function `module:name` or `file.py:name`; modules of the working directory count.
+
+    The module or file is run.
+
+    Raises:
+        ConfigError: There is no such module, file or function, or it fails; one sentence.
+    """
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute:
+        raise ConfigError(
+            f'judge "{name}" names no function; write module:name or file.py:name, as rewards:score for the function '
+            "score in rewards.py."
+        )
+    try:
+        found = getattr(_run_file(place) if place.endswith(".py") else _module(place), attribute, None)
+    except FileNotFoundError:
+        raise ConfigError(f"judge {name}: there is no file {place}; check the path.") from None
+    except ModuleNotFoundError as error:
+        if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
+            raise ConfigError(f"judge {name}: {place} imports {error.name}, which is not installed.") from error
+        raise ConfigError(
+            f"judge {name}: there is no module {place}, neither installed nor in {os.getcwd()}; check the name, or go "
+            "to its folder."
+        ) from None
+    except Exception as error:
+        raise ConfigError(f"judge {name}: {place} fails on import, {_said(error)}; mend it.") from error
+    if not callable(found):
+        what = "defines no" if found is None else "has something that cannot be called as"
+        raise ConfigError(f"judge {name}: {place} {what} {attribute}; a judge is a function: {SHAPE}.")
+    function: Score = found
+    return function
+
+
+def _module(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return import_module(name)
+
+
+def _run_file(path: str) -> ModuleType:
+    file = Path(path)
+    spec = spec_from_file_location(f"logratio_judge_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class FunctionJudge:
+    """Scores by a function. It is called once for all prompts, which lets it work on batches.
+
+    Where that call fails and failures are to be skipped, it is called for each prompt by itself, so that only those
+    are lost that it fails on.
+    """
+
+    def __init__(self, function: Score, name: str, *, on_failure: OnFailure = "stop") -> None:
+        """Wrap a function.
+
+        Args:
+            function: As `SHAPE`. None or NaN as a number is a failure on that prompt.
+            name: How messages call it.
+            on_failure: "stop" raises at the first failure, "skip" leaves verdicts that say why there is none.
+        """
+        self.description = f"function {name}{_source(function)}"
+        self._function, self._on_failure = function, on_failure
+
+    def __call__(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """Return a verdict for each prompt.
+
+        Raises:
+            JudgeError: The function fails, returns another number of scores or one that is not finite, with "stop".
+        """
+        verdicts = self._of(asked)
+        if len(asked) > 1 and self._on_failure == "skip" and all(verdict.failed for verdict in verdicts):
+            verdicts = [self._of([one])[0] for one in asked]
+        return settled(self.description, asked, verdicts, self._on_failure)
+
+    def _of(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """Call the function once for all; where that does not give one number a response, each verdict says why."""
+        counts = [len(one.responses) for one in asked]
+        prompts = [one.prompt for one in asked for _ in one.responses]
+        responses = [text for one in asked for text in one.responses]
+        rows = [one.row for one in asked for _ in one.responses]
+        try:
+            numbers = [_number(value) for value in self._function(prompts, responses, rows)]
+        except Exception as error:  # whatever a person's code raises
+            return [Verdict(failed=f"it raised {_said(error)}")] * len(asked)
+        if len(numbers) != len(responses):
+            why = f"it returned {len(numbers)} numbers for {len(responses)} responses"
+            return [Verdict(failed=why)] * len(asked)
+        verdicts, at = [], 0
+        for count in counts:
+            verdicts.append(Verdict(scores=tuple(numbers[at : at + count])))
+            at += count
+        return verdicts
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _said(error: Exception) -> str:
+    """Return an exception as a clause, on one line."""
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _source(function: Any) -> str:
+    """Return the hash of the file that defines a function, so that a run's records tell one version from another."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        with open(file or "", "rb") as code:
+            return f" (sha256 {hashlib.sha256(code.read()).hexdigest()[:12]})"
+    except (OSError, TypeError):
+        return ""
