@@ -3,7 +3,7 @@
 import pytest
 
 from logratio.config import RunConfig
-from logratio.evaluate.subject import Subject
+from logratio.logps.subject import Subject
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from ..batch.packed import pack
 from ..data.adapt import Kind
 from ..errors import ConfigError
 from ..logps.policy import Policy, choose_path
+from ..logps.subject import Subject, compare, opened, subject_of
 from ..maths.intervals import Measure
 from ..models.dropout import returns_dropout
 from ..models.load import Loaded
@@ -20,7 +21,6 @@ from .pairs import Rule, length_baseline, pair_measures, text_measures
 from .responses import response_measures
 from .retain import retain_measures
 from .scores import score_measures
-from .subject import Subject, compare, opened, subject_of
 from .texts import Texts, Values, Wanted
 
 

@@ -10,10 +10,10 @@ import torch
 
 from ..batch.group import Floats, Group
 from ..batch.logps import Logps
+from ..logps.subject import Subject
 from ..maths.intervals import Measure
 from ..objectives import load
 from .calibration import calibrated
-from .subject import Subject
 
 
 def run_calibration(

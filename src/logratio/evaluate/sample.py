@@ -13,11 +13,11 @@ from ..batch.group import Ints
 from ..data.prepare import tokenize_prompts
 from ..errors import RunError
 from ..logps.policy import Policy
+from ..logps.subject import Subject, compare, subject_of
 from ..models.dropout import returns_dropout
 from ..models.load import Loaded
 from ..records import Text
 from ..rollout.generate import generate, plainly, stop_tokens
-from .subject import Subject, compare, subject_of
 
 Texts = list[list[dict[str, Any]]]
 """For each prompt, its samples as {"text", "tokens", "ended"}."""

@@ -16,11 +16,11 @@ from ..errors import TemplateError
 from ..logps.checked import cache_of, checked_values
 from ..logps.policy import Policy
 from ..logps.reference import score
+from ..logps.subject import Subject
 from ..maths.counter import permutation
 from ..models.load import Loaded
 from ..rollout.generate import Sample, context, generate, plainly, stop_tokens
 from .kl import sample_groups
-from .subject import Subject
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..errors import RunError
 from ..files import write_json
 from ..findings import Finding
 from ..logps.policy import Policy, choose_path
+from ..logps.subject import Subject, opened, reference_of, subject_of
 from ..maths.intervals import Measure, mean_interval
 from ..models.adapters import is_peft
 from ..models.load import Loaded
@@ -26,7 +27,6 @@ from .apart import Apart
 from .measure import prompt_numbers
 from .places import Costs, cost_finding, weight_finding
 from .restore import OUTSIDE, Moved, Part, Restoring, moved, parts, sums, weights
-from .subject import Subject, opened, reference_of, subject_of
 from .texts import Wanted
 
 PAIRS = 200
