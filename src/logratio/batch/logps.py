@@ -22,6 +22,8 @@ class Logps:
             None for other models, and where the head is a score.
         score_S: The scalar head's value at the last token of each response, float32; None where the head is a
             language model's.
+        value_R: Value of the state that predicts each scored token, in the unit of rewards, with gradient, float32;
+            None unless needed.
     """
 
     policy_R: Tensor
@@ -30,3 +32,4 @@ class Logps:
     auxiliary: Tensor | None = None
     divergence_R: Tensor | None = None
     score_S: Tensor | None = None
+    value_R: Tensor | None = None

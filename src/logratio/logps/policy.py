@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from ..batch.needs import Head, Needs
 from ..batch.packed import PackedBatch, pack
 from ..errors import ModelError
 from ..models import anatomy
-from . import attention
-from .attention import Layout
 from .divergence import Outputs, divergence
-from .fused import fusions
 from .head import Shape, head
 from .plain import plain, table
 from .score import at_ends, plain_scores, score
+from .trunk import Trunk, overheard
+from .value import Critic, ValueHead, at_sources
 
 Path = Literal["auto", "shared", "plain"]
 
@@ -37,10 +36,18 @@ class Policy(nn.Module):
 
     Attributes:
         model: The transformers (or PEFT) model.
+        value: What gives the values, or None.
         reason: Why the path is what it is, one sentence to print.
     """
 
-    def __init__(self, model: nn.Module, *, path: Path = "auto", checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        path: Path = "auto",
+        checkpointing: bool = False,
+        value: ValueHead | Critic | None = None,
+    ) -> None:
         """Wrap a model.
 
         Args:
@@ -48,16 +55,18 @@ class Policy(nn.Module):
             path: "shared" encodes a prompt once for all its responses, "plain" runs one response per row, "auto"
                 shares unless the architecture cannot; `choose_path` then compares both on a first batch.
             checkpointing: Recompute activations in the backward pass.
+            value: What gives the values that an objective may need; a critic takes the path that the policy takes.
 
         Raises:
             ModelError: "shared" is asked of an architecture that cannot share.
         """
         super().__init__()
-        anatomy.register_attention(attention.NAME, attention.attend)
         self.model = model
-        self._original = anatomy.own_attention(model)
-        self._fusions = fusions(model)
+        self.value = value
+        self._trunk = Trunk(model)
         obstacle = anatomy.obstacle(model)
+        if isinstance(value, Critic):
+            obstacle = obstacle or anatomy.obstacle(value.model)
         if path == "shared" and obstacle:
             raise ModelError(f"path: shared was asked for, but {obstacle}; use path: auto or plain.")
         if path == "plain" or obstacle:
@@ -76,9 +85,9 @@ class Policy(nn.Module):
         """Set the path, with the reason to print."""
         self._path: Literal["shared", "plain"] = path
         self.reason = reason
-        anatomy.set_attention(self.model, attention.NAME if path == "shared" else self._original)
-        for fusion in self._fusions:
-            fusion.set(path == "shared")
+        for part in (self._trunk, self.value):
+            if part is not None:
+                part.take(shared=path == "shared")
 
     def forward(self, batch: PackedBatch, needs: Needs, against: Outputs | Tensor | None = None) -> Logps:
         """Return the log-probs of the batch's scored tokens, or the scores of its responses.
@@ -98,7 +107,7 @@ class Policy(nn.Module):
             score_S = self._scores(batch)[:responses]
             return Logps(score_S.detach()[:0], score_S=score_S)
         if self._path == "plain":
-            return plain(self.model, batch, needs, against if isinstance(against, Tensor) else None)
+            return self._plainly(batch, needs, against if isinstance(against, Tensor) else None)
         own, auxiliary = self._encoded(batch, needs)
         logp_R, extras = head(
             own.h_RD,
@@ -111,7 +120,8 @@ class Policy(nn.Module):
             extras=needs.extras,
         )
         apart_R = divergence(against, own) if isinstance(against, Outputs) else None
-        return Logps(logp_R, extras.get("entropy"), extras.get("square"), auxiliary, apart_R)
+        value_R = self._values(batch, own.h_RD) if needs.value else None
+        return Logps(logp_R, extras.get("entropy"), extras.get("square"), auxiliary, apart_R, value_R=value_R)
 
     def outputs(self, batch: PackedBatch, needs: Needs) -> Outputs | Tensor:
         """Return, without gradient, what `forward` of another policy on the same path takes as `against`.
@@ -129,27 +139,29 @@ class Policy(nn.Module):
                 return own
             return replace(own, W_VD=own.W_VD.clone(), bias_V=None if own.bias_V is None else own.bias_V.clone())
 
+    def _plainly(self, batch: PackedBatch, needs: Needs, reference_RV: Tensor | None) -> Logps:
+        if not needs.value:
+            return plain(self.model, batch, needs, reference_RV)
+        with overheard(self.model) as heard:
+            logps = plain(self.model, batch, needs, reference_RV)
+        return replace(logps, value_R=self._values(batch, at_sources(heard[0], batch)))
+
+    def _values(self, batch: PackedBatch, h_RD: Tensor) -> Tensor:
+        if self.value is None:
+            raise ModelError("values are asked of a policy without a value part; give Policy(value=…) one.")
+        value_R: Tensor = self.value(batch, h_RD, shared=self._path == "shared")
+        return value_R
+
     def _scores(self, batch: PackedBatch) -> Tensor:
         if self._path == "plain":
             return plain_scores(self.model, batch)
-        h_TD = self._run(batch).last_hidden_state[0]
+        h_TD = self._trunk.run(batch).last_hidden_state[0]
         return score(self.model, h_TD.index_select(0, at_ends(batch)))
-
-    def _run(self, batch: PackedBatch, **extra: Any) -> Any:
-        """Run the body on the packed row."""
-        return anatomy.body(self.model)(
-            input_ids=batch.tokens_T[None],
-            position_ids=batch.positions_T[None],
-            attention_mask=anatomy.no_mask(batch.tokens_T.device),
-            use_cache=False,
-            packed=Layout.of(batch),
-            **extra,
-        )
 
     def _encoded(self, batch: PackedBatch, needs: Needs) -> tuple[Outputs, Tensor | None]:
         """Return the shared path's hidden states with the head, and a mixture-of-experts model's loss."""
         coefficient = anatomy.router_coefficient(self.model)
-        output = self._run(batch, **({} if coefficient is None else {"output_router_logits": True}))
+        output = self._trunk.run(batch, **({} if coefficient is None else {"output_router_logits": True}))
         h_RD = output.last_hidden_state[0].index_select(0, batch.source_R)
         parts = anatomy.head_parts(self.model)
         shape = Shape(parts.scale, parts.softcap, needs.temperature)
@@ -167,7 +179,10 @@ def choose_path(policy: Policy, batch: PackedBatch, head: Head = "lm") -> str:
     """
     if policy.path == "plain":
         return policy.path
-    needs, name = Needs(head=head), type(anatomy.unwrapped(policy.model)).__name__
+    needs, name = (
+        Needs(head=head, value=isinstance(policy.value, Critic)),
+        type(anatomy.unwrapped(policy.model)).__name__,
+    )
     with torch.no_grad():
         try:
             shared = _floats(policy(batch, needs))
@@ -189,7 +204,8 @@ def choose_path(policy: Policy, batch: PackedBatch, head: Head = "lm") -> str:
 
 
 def _floats(logps: Logps) -> Tensor:
-    return logps.policy_R if logps.score_S is None else logps.score_S
+    own = logps.policy_R if logps.score_S is None else logps.score_S
+    return own if logps.value_R is None else torch.cat((own, logps.value_R.to(own)))
 
 
 def _one_token() -> PackedBatch:

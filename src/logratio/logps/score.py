@@ -10,6 +10,7 @@ from ..batch.packed import PackedBatch
 from ..models import anatomy
 from .head import wide
 from .plain import rows
+from .trunk import padded_hidden
 
 
 def score(model: nn.Module, h_SD: Tensor) -> Tensor:
@@ -38,11 +39,6 @@ def plain_scores(model: nn.Module, batch: PackedBatch) -> Tensor:
         batch: Groups.
     """
     ids_SL, length_S = rows(batch)
-    column_L = torch.arange(ids_SL.shape[1], device=ids_SL.device)
-    body = anatomy.body(model)
-    arguments = {"input_ids": ids_SL, "attention_mask": (column_L < length_S[:, None]).long(), "use_cache": False}
-    if anatomy.accepts(body, "position_ids"):
-        arguments["position_ids"] = column_L.expand_as(ids_SL)
-    h_SLD = body(**arguments).last_hidden_state
+    h_SLD = padded_hidden(model, ids_SL, length_S)
     row_S = torch.arange(len(length_S), device=ids_SL.device)
     return score(model, h_SLD.flatten(0, 1).index_select(0, row_S * ids_SL.shape[1] + length_S - 1))

@@ -86,4 +86,5 @@ def join(parts: Sequence[Logps], place: Callable[[list[Tensor], Axis], Tensor]) 
         entropy_R=placed("entropy_R"),
         square_R=placed("square_R"),
         divergence_R=placed("divergence_R"),
+        value_R=placed("value_R"),
     )

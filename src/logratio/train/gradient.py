@@ -187,8 +187,8 @@ def step_gradient(learner: Learner, step: Step, bins: Bins | None = None) -> Tot
 def _forward(learner: Learner, packed: PackedBatch, finite: Finite) -> tuple[PackedBatch, Logps]:
     batch = packed.with_state(learner.state)
     logps = learner.forward(batch)
-    for value in _differentiable(logps).values():
-        finite.note("policy log-prob" if logps.score_S is None else "score", value, batch)
+    for name, value in _differentiable(logps).items():
+        finite.note(_CALLED[name], value, batch)
     if learner.needs.reference and batch.responses:
         finite.note("reference log-prob", batch.token["reference"], batch)
     return batch, logps
@@ -270,12 +270,15 @@ def _gather(world: World, step: Step, own: Sequence[Logps], orders: Sequence[Seq
     return join(own, assemble)
 
 
+_CALLED = {"policy_R": "policy log-prob", "divergence_R": "policy log-prob", "value_R": "value", "score_S": "score"}
+
+
 def _differentiable(logps: Logps) -> dict[str, Tensor]:
     """Return the floats through which a loss reaches the policy, by name."""
     if logps.score_S is not None:
         return {"score_S": logps.score_S}
-    apart_R = logps.divergence_R
-    return {"policy_R": logps.policy_R, **({} if apart_R is None else {"divergence_R": apart_R})}
+    read = {"policy_R": logps.policy_R, "divergence_R": logps.divergence_R, "value_R": logps.value_R}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def _detached(logps: Logps) -> Logps:
