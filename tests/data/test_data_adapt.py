@@ -38,6 +38,14 @@ def test_a_tie_yields_nothing(kind):
     assert adapt(Pair(prompt="p", chosen="c", rejected="r", tie="tie", **WITH), kind) == ()
 
 
+def test_of_two_bad_responses_labels_learn_that_both_are():
+    both = Pair(prompt="p", chosen="c", rejected="r", tie="both_bad", **WITH)
+    bad = tuple(Labelled(prompt="p", response=text, label=False, **WITH) for text in ("c", "r"))
+    assert adapt(both, "labels") == bad
+    assert adapt(both, "pairs", ties=True) == (both,)
+    assert [adapt(both, kind) for kind in ("pairs", "demonstrations", "rankings")] == [(), (), ()]
+
+
 @pytest.mark.parametrize(
     ("record", "kind", "formats", "fits"),
     [

@@ -96,6 +96,7 @@ EXPECTED = {
     "helpsteer2": ("HelpSteer", 4, Pair, dict(prompt=SKY, chosen=AIR, rejected=SEA)),
     "helpsteer3": ("HelpSteer", 4, Pair, dict(prompt=GREETED, chosen=(bot(AIR),), rejected=(bot(SEA),))),
     "arena": ("arena", 3, Pair, dict(prompt=(user(SKY),), chosen=(bot(AIR),), rejected=(bot(SEA),))),
+    "judged": ("pairs judged by people", 3, Pair, dict(prompt=SKY, chosen=AIR, rejected=SEA, first="chosen")),
     "shp": ("SHP", 5, Pair, dict(prompt=SKY, chosen=AIR, rejected=SEA)),
     "summaries": (
         "post with two summaries",
@@ -197,6 +198,24 @@ def test_arena_counts_ties_apart_even_where_answers_are_equal():
     assert not report.unusable
 
 
+def test_of_pairs_judged_by_people_position_and_name_stay_and_ties_are_taken_where_asked():
+    part = (DataPart(path=str(FIXTURES / "judged.jsonl")),)
+    taken = {
+        told: [record.tie for record in read_records(part, RowsConfig(), **dict(told))]
+        for told in ((), (("both_bad", True),), (("ties", True),))
+    }
+    assert list(taken.values()) == [[None] * 3, [None] * 3 + ["both_bad"], [None] * 3 + ["tie", "both_bad"]]
+    records, _ = fixture("judged")
+    assert [(record.first, record.chosen == AIR or record.chosen == (bot(AIR),)) for record in records] == [
+        ("chosen", True),
+        ("rejected", True),
+        ("chosen", True),
+    ]
+    assert {record.carried.annotator for record in records} == {"ada"}
+    with pytest.raises(DataError, match='`winner` is "c", must be one of a, b, '):
+        load([{"prompt": "p", "response_a": "x", "response_b": "y", "winner": "c"}])
+
+
 def test_votes_give_the_logarithm_of_their_ratio():
     records, _ = fixture("shp")
     assert [record.carried.margin for record in records] == [math.log(r) for r in (2.0, 1.5, 4.0, 3.0, 10.0)]
@@ -287,7 +306,7 @@ def test_empty_columns_of_pictures_and_extra_columns_are_harmless():
         ("question answer", "try --map completion=answer"),
         ("dialogue", "try --map messages=dialogue"),
         ("document", "try --map text=document"),
-        ("prompt response_a response_b winner", "response_a and response_b look like two answers to judge between"),
+        ("prompt reply_a reply_b winner", "reply_a and reply_b look like two answers to judge between"),
         ("question output1 output2 verdict", "output1 and output2 look like two answers to judge between"),
         ("prompt ANSWER_A ANSWER_B", "ANSWER_A and ANSWER_B look like two answers to judge between"),
         ("zzz", "say which column is which with --map, as --map chosen=COLUMN"),

@@ -126,7 +126,18 @@ def test_ties_of_a_file_reach_an_objective_that_learns_from_them_and_no_other(tm
 @pytest.mark.parametrize("kind", ["demonstrations", "labels", "rankings"])
 def test_ties_stay_out_of_kinds_that_have_no_room_for_them(tmp_path, kind):
     found = prepared(str(arena(tmp_path)), byte_tokenizer(template="newline_after_end"), kind=kind, ties=True)
-    assert len(found.groups) == (4 if kind == "labels" else 2)
+    assert len(found.groups) == (6 if kind == "labels" else 2)
+
+
+def test_a_pair_of_which_both_are_bad_is_two_bad_labels_where_labels_are_learned_from(tmp_path):
+    tokenizer = byte_tokenizer(template="newline_after_end")
+    found = prepared(str(arena(tmp_path)), tokenizer, kind="labels")
+    label = {
+        text(tokenizer, group.responses[0])[:2]: float(group.columns.response["label"][0]) for group in found.groups
+    }
+    assert label == {"b0": 1, "a0": 0, "a2": 1, "b2": 0, "a3": 0, "b3": 0}
+    assert not any("both bad" in line for line in found.report.lines())
+    assert any("tie, 1 row" in line for line in found.report.lines())
 
 
 def test_the_margin_of_scored_responses_is_the_difference_of_their_scores(tmp_path):

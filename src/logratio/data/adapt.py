@@ -22,14 +22,15 @@ def adapt(record: Record, kind: Kind, *, ties: bool = False) -> tuple[Record, ..
     | Demonstration | itself | — | — | — |
     | Prompt | — | — | — | — |
 
-    A tie has no preference and yields nothing, but itself among pairs where `ties` are learned from.
+    A tie has no preference and yields nothing, but itself among pairs where `ties` are learned from. One of which both
+    are bad yields two bad labels.
 
     Raises:
         DataError: Where the table has a dash; says which formats serve, and which objective fits the data.
     """
     adapted: tuple[Record, ...] | None = None
     if isinstance(record, Pair):
-        adapted = () if record.tie and not (ties and kind == "pairs") else _from_pair(record, kind)
+        adapted = _from_pair(record, kind) if _serves(record, kind, ties) else ()
     elif isinstance(record, Ranked):
         adapted = _from_ranked(record, kind)
     elif isinstance(record, Labelled):
@@ -41,13 +42,17 @@ def adapt(record: Record, kind: Kind, *, ties: bool = False) -> tuple[Record, ..
     return adapted
 
 
+def _serves(pair: Pair, kind: Kind, ties: bool) -> bool:
+    return pair.tie is None or (ties and kind == "pairs") or (pair.tie == "both_bad" and kind == "labels")
+
+
 def _from_pair(pair: Pair, kind: Kind) -> tuple[Record, ...]:
     if kind == "pairs":
         return (pair,)
     if kind == "demonstrations":
         return (_demonstration(pair, pair.chosen),)
     if kind == "labels":
-        return _labelled(pair, pair.chosen, True), _labelled(pair, pair.rejected, False)
+        return _labelled(pair, pair.chosen, pair.tie is None), _labelled(pair, pair.rejected, False)
     ranked = Ranked(
         prompt=pair.prompt,
         responses=(pair.chosen, pair.rejected),

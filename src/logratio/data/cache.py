@@ -18,7 +18,7 @@ from .template import Tokenizer
 from .tokenize import PART, Encoder, Part, TokenisedPart
 from .tokenrows import TokenTally
 
-_FORMAT = 3  # counts changes to what is stored, or to how records become tokens
+_FORMAT = 4  # counts changes to what is stored, or to how records become tokens
 _SHARD = 4096  # records to a shard
 _INDEX = "rows.index"
 

@@ -121,7 +121,8 @@ class _Adapted:
         self.lines: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
-        stream = read_records(self._data, self._rows, ties=self._ties)
+        both_bad = self._kind == "labels"  # two bad responses
+        stream = read_records(self._data, self._rows, ties=self._ties, both_bad=both_bad)
         for record in stream:
             yield from adapt(record, self._kind, ties=self._ties)
         self.lines = stream.report.lines()

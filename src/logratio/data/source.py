@@ -30,6 +30,7 @@ def read_records(
     config: RowsConfig,
     *,
     ties: bool = False,
+    both_bad: bool = False,
     dropped: Dropped | None = None,
 ) -> RecordStream:
     """Return the records of a recipe's data, or of an iterable of dicts such as a `datasets.Dataset`.
@@ -38,13 +39,14 @@ def read_records(
         data: What to read.
         config: How rows become records.
         ties: Whether pairs that people called a tie are records too.
+        both_bad: Whether pairs of which people called both bad are, whatever `ties` says.
         dropped: Told of each row that yields no record.
 
     Raises:
         ConfigError: `rows.map` names a field that no format reads.
     """
     check_map(config.map, FIELDS)
-    return RecordStream(data, config, ties=ties, dropped=dropped)
+    return RecordStream(data, config, ties=ties, both_bad=both_bad, dropped=dropped)
 
 
 class RecordStream:
@@ -63,11 +65,12 @@ class RecordStream:
         config: RowsConfig,
         *,
         ties: bool = False,
+        both_bad: bool = False,
         dropped: Dropped | None = None,
     ) -> None:
         self._data = data
         self._config = config
-        self._ties = ties
+        self._taken = {None} | ({"tie", "both_bad"} if ties else set()) | ({"both_bad"} if both_bad else set())
         self._dropped = dropped
         self.report = RowReport()
 
@@ -132,7 +135,7 @@ class RecordStream:
         except NoPreference as problem:
             self._count(_tally(self.report.without_preference, str(problem)), row.origin, str(problem))
         else:
-            if isinstance(record, Pair) and record.tie and not self._ties:
+            if isinstance(record, Pair) and record.tie not in self._taken:
                 reason = TIE if record.tie == "tie" else BOTH_BAD
                 self._count(_tally(self.report.without_preference, reason), row.origin, reason)
             else:

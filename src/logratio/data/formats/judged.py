@@ -8,7 +8,7 @@ from typing import Any
 
 from ...records import Pair, Text, Tie
 from ..problems import BOTH_BAD, NO_WINNER, TIE, NoPreference, Unreadable, Unusable, kind_of
-from ..schema import Row
+from ..schema import PROMPTS, Row
 from ..shared import joined
 from .base import Format
 
@@ -62,6 +62,26 @@ _WINNERS: Mapping[str, tuple[int, Tie | None]] = {
     "tie": (0, "tie"),
     "tie (bothbad)": (0, "both_bad"),
     "both_bad": (0, "both_bad"),
+}
+
+
+def labelled(row: Row) -> Pair:
+    """Two responses in the order in which a person saw them, and a, b, tie or both_bad, as `logratio label` writes."""
+    if "winner" in row.values and row.values["winner"] is None:
+        raise NoPreference(NO_WINNER)
+    word = row.text("winner").strip().lower()
+    if word not in _SIDES:
+        raise Unreadable(f'`winner` is "{word}", must be one of {", ".join(_SIDES)}')
+    winner, tie = _SIDES[word]
+    return _judged(row, row.prompt(), (row.content("response_a"), row.content("response_b")), winner, tie)
+
+
+_SIDES: Mapping[str, tuple[int, Tie | None]] = {
+    "a": (0, None),
+    "b": (1, None),
+    "response_a": (0, None),
+    "response_b": (1, None),
+    **_WINNERS,
 }
 
 
@@ -134,6 +154,11 @@ def _judged(
 FORMATS = (
     Format(
         "arena (conversation_a/conversation_b/winner)", (("conversation_a",), ("conversation_b",), ("winner",)), arena
+    ),
+    Format(
+        "pairs judged by people (prompt/response_a/response_b/winner)",
+        (PROMPTS, ("response_a",), ("response_b",), ("winner",)),
+        labelled,
     ),
     Format(
         "HelpSteer (response1/response2/strength; margin = size of the strength)",
