@@ -35,6 +35,7 @@ class Verb:
 
 VERBS = (
     Verb("quickstart", "Start", "[--full]", "align a model in a built-in world, in minutes, on a CPU"),
+    Verb("init", "Start", "MODEL DATA … [--objective NAME]", "write a recipe for a model and a data file"),
     Verb(
         "audit",
         "Data",

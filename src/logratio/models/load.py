@@ -224,17 +224,30 @@ def known_positions(name: str) -> int | None:
     Raises:
         ModelError: It is missing.
     """
+    limit: int | None = getattr(base_config(name), "max_position_embeddings", None)
+    return limit
+
+
+def base_config(name: str) -> Any:
+    """Return the transformers config of a model, or of an adapter's base, without its weights.
+
+    Raises:
+        ModelError: It is missing.
+    """
     from transformers import AutoConfig
 
     source, revision = split_revision(_base_of(name)[0])
     try:
-        config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             source, revision=revision, trust_remote_code=False, local_files_only=_local_only(source)
         )
     except (OSError, ValueError) as error:
         raise _unreadable("model", name, error) from error
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit
+
+
+def stored_adapter(name: str) -> bool:
+    """Return whether a folder or hub name holds an adapter."""
+    return _stored(name, "adapter_config.json") is not None
 
 
 def _base_of(name: str) -> tuple[str, Path | None]:

@@ -1,0 +1,125 @@
+"""`logratio init` as a person uses it: a recipe for a model and data, which then runs unchanged."""
+
+import gzip
+import json
+import shutil
+
+import pytest
+import yaml
+
+from logratio.cli.app import main
+from logratio.train.recipe import resolve
+from small_files import write_model, write_pairs
+
+
+def called(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    told = capsys.readouterr()
+    return caught.value.code, told.out, told.err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("init")
+    write_model(folder / "model")
+    write_pairs(folder / "pairs.jsonl", 96)
+    return folder
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_recipe_of_init_trains_unchanged(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    code, out, _ = called(capsys, "init", "model", "pairs.jsonl", "--out", "first.yaml")
+    assert code == 0 and "logratio train first.yaml" in out
+    code, out, err = called(capsys, "train", "first.yaml", "--eval.samples", "0")
+    assert code == 0, err
+    recipe, run = (yaml.safe_load((place / name).read_text()) for name in ("first.yaml", "runs/first/config.yaml"))
+    assert recipe["train"]["lr"] == run["train"]["lr"] and recipe["objective"]["beta"] == run["objective"]["beta"]
+    steps = json.loads((place / "runs/first/manifest.json").read_text())["steps"]
+    assert f"{steps} steps" in (place / "first.yaml").read_text()
+
+
+def test_figures_of_the_recipe_are_those_of_the_data(place, capsys):
+    rows = [{"prompt": f"Review film{n} :", "chosen": " good" * (n + 1), "rejected": " bad ."} for n in range(40)]
+    data = written(place / "lengths.jsonl", rows)
+    code, _, _ = called(capsys, "init", place / "model", data, "--out", place / "lengths.yaml")
+    text = (place / "lengths.yaml").read_text()
+    longest = 1 + 3 + 40 + 1  # BOS, prompt, the longest response, EOS
+    assert code == 0 and f"longest {longest}" in text and resolve(place / "lengths.yaml").config.tokens.max_length == 64
+    assert resolve(place / "lengths.yaml").config.train.batch_size == 8 and "0.2}" in text
+
+
+def test_rows_beyond_the_models_positions_are_counted(place, capsys):
+    rows = [{"prompt": "Review :", "chosen": " good" * n, "rejected": " bad ."} for n in (3, 3, 400)]
+    data = written(place / "long.jsonl", rows)
+    assert called(capsys, "init", place / "model", data, "--out", place / "long.yaml")[0] == 0
+    text = (place / "long.yaml").read_text()
+    assert "max_length: 256" in text and "1 of 3 rows are longer" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "objective"),
+    [
+        ({"prompt": "Review :", "chosen": " good .", "rejected": " bad ."}, "dpo"),
+        ({"prompt": "Review :", "completion": " good .", "label": True}, "kto"),
+        ({"prompt": "Review :", "completion": " good ."}, "sft"),
+        ({"prompt": "Review :", "responses": [" good .", " bad ."], "scores": [2.0, 1.0]}, "dpo"),
+    ],
+)
+def test_the_objective_fits_what_the_rows_hold(place, row, objective, capsys, tmp_path):
+    data = written(tmp_path / "rows.jsonl", [row] * 3)
+    assert called(capsys, "init", place / "model", data, "--out", tmp_path / "recipe.yaml")[0] == 0
+    assert resolve(tmp_path / "recipe.yaml").config.objective["name"] == objective
+
+
+def test_a_model_whose_moments_do_not_fit_gets_an_adapter(place, capsys, tmp_path):
+    """Its weights are never made: the folder holds a config of 57 billion parameters and no weights at all."""
+    shutil.copytree(place / "model", tmp_path / "large", ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((tmp_path / "large" / "config.json").read_text())
+    wide = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+    (tmp_path / "large" / "config.json").write_text(json.dumps({**config, **wide, "num_key_value_heads": 8}))
+    words = ["init", tmp_path / "large", place / "pairs.jsonl", "--out", tmp_path / "large.yaml"]
+    assert called(capsys, *words)[0] == 0
+    recipe = resolve(tmp_path / "large.yaml").config
+    text = (tmp_path / "large.yaml").read_text()
+    assert recipe.lora is not None and recipe.lora.r == 16 and recipe.train.lr == pytest.approx(5e-6)
+    assert "57.1B parameters" in text and ("too large for this machine" in text or "an adapter takes little" in text)
+
+
+def test_what_a_person_wrote_stays(place, capsys, tmp_path):
+    kept = tmp_path / "mine.yaml"
+    kept.write_text("model: mine\n")
+    code, _, err = called(capsys, "init", place / "model", place / "pairs.jsonl", "--out", kept)
+    assert code == 2 and "exists" in err and kept.read_text() == "model: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["nowhere", "pairs.jsonl"], "nowhere"),
+        (["model", "pairs.jsonl", "--objective", "dpoo"], "dpo"),
+        (["model", "pairs.jsonl", "--out", "recipe.txt"], "ends in .yaml"),
+        (["model", "prompts.jsonl"], "prompts without responses"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence_and_write_nothing(place, words, said, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    written(place / "prompts.jsonl", [{"prompt": "Review :"}])
+    code, _, err = called(capsys, "init", *words)
+    assert code == 2 and said in err and not (place / "recipe.yaml").exists()
+
+
+def test_a_file_name_cannot_write_into_the_recipe(place, capsys, tmp_path):
+    """A line break in a comment would begin a key of its own."""
+    data = tmp_path / "a\nstop_on: collapse\n#.jsonl.gz"
+    with gzip.open(data, "wt") as file:
+        file.write((place / "pairs.jsonl").read_text())
+    assert called(capsys, "init", place / "model", data, "--out", tmp_path / "recipe.yaml")[0] == 0
+    recipe = resolve(tmp_path / "recipe.yaml").config
+    assert recipe.stop_on is None and recipe.data[0].path == str(data)
