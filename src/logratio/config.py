@@ -72,6 +72,16 @@ class JudgeConfig(Leaf):
     concurrency: PositiveInt = Field(8, description="requests under way at once")
     retries: int = Field(5, ge=0, description="attempts after a failed request, each after a longer wait")
     timeout: PositiveFloat = Field(60.0, description="seconds to wait for an answer")
+    form: Literal["compare", "score"] = Field(
+        "compare", description="a server's: every two responses in both orders, or each by itself from 1 to 10"
+    )
+    request: dict[str, Any] = Field(
+        {"temperature": 0, "max_tokens": 1024}, description="a server's: further fields of each request"
+    )
+    price: tuple[float, float] | None = Field(
+        None, description="a server's: price of a million tokens, read and written, for the cost to be told"
+    )
+    plain_http: bool = Field(False, description="whether text may go unencrypted to a server on another machine")
     on_failure: Literal["stop", "skip"] = Field(
         "stop", description="where there is no verdict: stop the run, or leave that prompt out and count it"
     )
@@ -86,8 +96,8 @@ class JudgeConfig(Leaf):
                 f"{', '.join(kinds)}."
             )
         fields = type(self).model_fields
-        of_server = ("model", "rubric", "api_key_env", "concurrency", "retries", "timeout")
-        unread = [name for name in of_server if getattr(self, name) != fields[name].default]
+        shared = (*kinds, "on_failure")
+        unread = [name for name in fields if name not in shared and getattr(self, name) != fields[name].default]
         if self.url is None and unread:
             raise ValueError(f"{', '.join(unread)} given, which only a judge with a url reads; leave it out.")
         return self
@@ -212,6 +222,18 @@ class KeepConfig(Leaf):
     best: str | None = Field(None, description="metric whose best checkpoint becomes model/, as eval/accuracy")
 
 
+class ValueConfig(Leaf):
+    """What gives the values that an objective such as `ppo` reads."""
+
+    body: Literal["shared", "separate"] = Field(
+        "shared", description="shared: a head on the policy's own hidden states; separate: a critic of its own"
+    )
+    start: str | None = Field(
+        None, description="where it starts: a run or its value/, or the critic's model; default: values of 0"
+    )
+    lr: PositiveFloat = Field(1.0, description="its learning rate, as a multiple of train.lr")
+
+
 class RunConfig(Leaf):
     """A whole run. `objective` is checked against the settings of the objective that it names."""
 
@@ -222,6 +244,7 @@ class RunConfig(Leaf):
     )
     rollout: RolloutConfig | None = None
     judge: Judge | None = None
+    value: ValueConfig | None = None
     reference: str = Field("start", description="start: the model as loaded; base: LoRA's base weights; or a path")
     reference_sync: SyncConfig = SyncConfig()
     eval: EvalConfig = EvalConfig()
