@@ -1,0 +1,231 @@
+"""Duels: two answers to one prompt, shown to a judge in both orders, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from ...errors import JudgeError
+from ...files import content_hash
+from ...rollout.judge import Asked, Comparison, Judge, Verdict, comparisons_of, settled
+from .answers import Answer
+from .kept import Kept, Row
+from .questions import Question, as_json
+
+PROBE = 32
+"""Duels that a judge which scores is shown in both orders, to see whether the order matters to it."""
+
+_BATCH = 32
+"""Prompts that a judge is asked between two writes to disk."""
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two answers to one prompt.
+
+    Attributes:
+        question: Number of the prompt.
+        index: Number of the answer.
+        a, b: Numbers of the models, a before b.
+        first, second: Their answers.
+    """
+
+    question: int
+    index: int
+    a: int
+    b: int
+    first: Answer
+    second: Answer
+
+    @property
+    def same(self) -> bool:
+        """Whether both say the same, which is a tie that nobody is asked about."""
+        return self.first.text == self.second.text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a judge said of a duel.
+
+    Attributes:
+        duel: The duel.
+        value: That a's answer is preferred, in [0, 1]: the mean over both orders, ½ where they name different winners;
+            None where there is no verdict.
+        forward: The same when a's answer was shown first; None if that was not asked.
+        backward: The same when b's was.
+        both_bad: Neither answer is acceptable, as said in either order.
+        failed: Why there is no verdict, or "".
+    """
+
+    duel: Duel
+    value: float | None
+    forward: float | None = None
+    backward: float | None = None
+    both_bad: bool = False
+    failed: str = ""
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the two orders name different winners."""
+        if self.forward is None or self.backward is None:
+            return False
+        return (self.forward - 0.5) * (self.backward - 0.5) < 0
+
+
+def duels(given: Sequence[Sequence[Sequence[Answer]]]) -> list[Duel]:
+    """Return every two models' answers with the same number to the same prompt, prompt by prompt.
+
+    Args:
+        given: For each model, for each prompt, its answers; of two models the fewer decide.
+    """
+    return [
+        Duel(question, j, a, b, given[a][question][j], given[b][question][j])
+        for question in range(len(given[0]))
+        for a, b in combinations(range(len(given)), 2)
+        for j in range(min(len(given[a][question]), len(given[b][question])))
+    ]
+
+
+def outcomes(
+    own: Sequence[Duel],
+    questions: Sequence[Question],
+    judge: Judge,
+    kept: Kept,
+    *,
+    stop: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Have duels judged.
+
+    A judge that compares is shown each in both orders. One that scores is, too, on the first `PROBE`; where no score
+    depended on the order, the others are shown in one. Verdicts that are kept are not asked for again; failures are.
+
+    Args:
+        own: The duels.
+        questions: The prompts.
+        judge: Who judges.
+        kept: Where verdicts are kept.
+        stop: Whether a failure stops; otherwise such duels are left out and counted.
+        say: Told what is being done.
+
+    Raises:
+        JudgeError: A failure, with `stop`; or no duel has a verdict.
+    """
+    asked = _Asking(judge, questions, kept, stop, say)
+    open_ = [i for i, duel in enumerate(own) if not duel.same]
+    forward = dict(zip(open_, asked([own[i] for i in open_], False), strict=True))
+    compared = [i for i in open_ if _needs_other_order(forward[i])]
+    scored = [i for i in open_ if forward[i].scores is not None]
+    probe = scored[:PROBE]
+    both = [*compared, *probe]
+    backward = dict(zip(both, asked([own[i] for i in both], True), strict=True))
+    if any(_differ(forward[i], backward[i]) for i in probe):
+        rest = scored[PROBE:]
+        backward |= dict(zip(rest, asked([own[i] for i in rest], True), strict=True))
+    found = [
+        Outcome(duel, 0.5) if duel.same else _outcome(duel, forward[i], backward.get(i)) for i, duel in enumerate(own)
+    ]
+    if found and all(one.failed for one in found):
+        raise JudgeError(
+            f"{judge.description} failed on all {len(found)} pairs of answers, at first because {found[0].failed}; "
+            "mend the judge, then run the same command again: the answers are kept."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Asking:
+    judge: Judge
+    questions: Sequence[Question]
+    kept: Kept
+    stop: bool
+    say: Callable[[str], None]
+
+    def __call__(self, own: Sequence[Duel], swapped: bool) -> list[Verdict]:
+        """Return a verdict for each duel, b's answer shown first where `swapped`."""
+        asked = [self._asked(duel, swapped) for duel in own]
+        keys = [self._key(one) for one in asked]
+        failures: dict[str, Verdict] = {}
+        new = {key: one for key, one in zip(keys, asked, strict=True) if key not in self.kept}
+        waiting, done = list(new.items()), 0
+        for start in range(0, len(waiting), _BATCH):
+            self.say(f"{self.judge.description}: {done} of {len(waiting)} judged{', other order' * swapped}")
+            batch = waiting[start : start + _BATCH]
+            verdicts = self.judge([one for _, one in batch])
+            whole = settled(self.judge.description, [one for _, one in batch], verdicts, "skip")
+            told = list(zip(batch, whole, strict=True))
+            self.kept.add(self._row(key, one, verdict) for (key, one), verdict in told if not verdict.failed)
+            failures |= {key: verdict for (key, _), verdict in told if verdict.failed}
+            if self.stop:  # after what was judged is kept
+                settled(self.judge.description, [one for _, one in batch], verdicts, "stop")
+            done += len(batch)
+        return [failures[key] if key in failures else verdict_of(self.kept[key]) for key in keys]
+
+    def _asked(self, duel: Duel, swapped: bool) -> Asked:
+        question = self.questions[duel.question]
+        texts = (duel.first.text, duel.second.text)
+        return Asked(question.prompt.prompt, texts[::-1] if swapped else texts, question.row)
+
+    def _key(self, one: Asked) -> str:
+        row = {name: repr(value) for name, value in one.row.items()}
+        return content_hash(self.judge.description, as_json(one.prompt), list(one.responses), row)
+
+    def _row(self, key: str, one: Asked, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "key": key,
+            "judge": self.judge.description,
+            "prompt": as_json(one.prompt),
+            "responses": list(one.responses),
+            "scores": None if verdict.scores is None else list(verdict.scores),
+            "comparisons": [[each.first, each.second, each.probability] for each in verdict.comparisons],
+            "both_bad": verdict.both_bad,
+            "usage": dict(verdict.usage),
+        }
+
+
+def verdict_of(row: Row) -> Verdict:
+    """Return the verdict that a kept row tells of."""
+    scores = row["scores"]
+    return Verdict(
+        scores=None if scores is None else tuple(scores),
+        comparisons=tuple(Comparison(first, second, p) for first, second, p in row["comparisons"]),
+        both_bad=row["both_bad"],
+        usage=row["usage"],
+    )
+
+
+def _needs_other_order(verdict: Verdict) -> bool:
+    """Whether a judge compared, and said what it prefers in one order alone."""
+    if verdict.failed or verdict.scores is not None:
+        return False
+    return len({(one.first, one.second) for one in verdict.comparisons}) == 1
+
+
+def _differ(forward: Verdict, backward: Verdict) -> bool:
+    return not backward.failed and _winner(forward, False) != _winner(backward, True)
+
+
+def _winner(verdict: Verdict, swapped: bool) -> float:
+    """Return that a's answer is preferred, in [0, 1], by a verdict on one order."""
+    values = [one.probability if one.first == 0 else 1 - one.probability for one in comparisons_of(verdict)]
+    shown_first = sum(values) / len(values)
+    return 1 - shown_first if swapped else shown_first
+
+
+def _outcome(duel: Duel, forward: Verdict, backward: Verdict | None) -> Outcome:
+    failed = forward.failed or (backward.failed if backward is not None else "")
+    if failed:
+        return Outcome(duel, None, failed=failed)
+    back: float | None
+    if backward is None and forward.scores is None:  # the judge itself looked in both orders
+        own = {one.first: one for one in forward.comparisons}
+        ahead, back = own[0].probability, 1 - own[1].probability
+    else:
+        ahead, back = _winner(forward, False), None if backward is None else _winner(backward, True)
+    both_bad = forward.both_bad or (backward is not None and backward.both_bad)
+    whole = Outcome(duel, None, ahead, back, both_bad)
+    orders = [value for value in (ahead, back) if value is not None]
+    value = 0.5 if whole.flipped else sum(orders) / len(orders)
+    return Outcome(duel, value, ahead, back, both_bad)
