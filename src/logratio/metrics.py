@@ -246,6 +246,7 @@ _STEP = {
         "share",
         ("step",),
     ),
+    "tokens": Metric("Tokens", "packed tokens of the step, prompts counted once", "token", ("step",)),
     "tokens_per_s": Metric(
         "Throughput", "packed tokens of the step / its seconds, prompts counted once", "token/s", ("step",)
     ),

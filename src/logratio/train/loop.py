@@ -148,14 +148,15 @@ def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: flo
     means = totals.reduce(job.learner.world, names)
     if small is not None:
         means |= estimates(means.pop(SMALL), norm, step)
-    seconds = time.monotonic() - started
+    seconds, tokens = time.monotonic() - started, sum(group.tokens for group in step.groups)
     return {
         "kind": "train",
         "step": index + 1,
         **means,
         "grad_norm": norm,
         "lr": lr,
-        "tokens_per_s": round(sum(group.tokens for group in step.groups) / seconds, 1),
+        "tokens": tokens,
+        "tokens_per_s": round(tokens / seconds, 1),
         "time": round(time.monotonic() - began, 3),
     }
 

@@ -141,4 +141,6 @@ def _row(done: int, index: int, tokenizer: Any, prompt: Ints, sample: Sample) ->
         "text": tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True),
         "tokens": len(sample.tokens),
         "ended": sample.ended,
+        "ids": sample.tokens.tolist(),
+        "logp": float(sample.logps.sum(dtype=np.float64)),  # of the policy; with `ids` any reference gives the KL later
     }
