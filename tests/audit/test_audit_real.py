@@ -93,8 +93,8 @@ def test_workers_of_convarg_agree_beyond_chance_and_some_do_not(shared_data):
     finding = annotators(columns(rows))
     assert 0.2 < finding.figures["krippendorff_alpha"] < 0.35 and finding.figures["agreement_share"] > 0.5
     named = {example.why.split()[0] for example in finding.examples}
-    trust = np.array(
-        [competence[name] for name in named]
-    )  # by MACE, which weighs all judgements of all workers at once
-    everybody = np.array(list(competence.values()))
-    assert len(named) >= 3 and trust.max() < np.median(everybody) and trust.mean() < np.quantile(everybody, 0.25)
+    trust, everybody = (
+        [competence[name] for name in named],
+        list(competence.values()),
+    )  # MACE weighs all of them at once
+    assert len(named) >= 3 and max(trust) < np.median(everybody) and np.mean(trust) < 0.35
