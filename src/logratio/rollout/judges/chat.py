@@ -98,31 +98,35 @@ class ChatJudge:
 
     def _replies(self, requests: Sequence[Messages]) -> list[Reply]:
         """Send requests, some at once; where one decides for all, or a failure is to stop, the rest is not sent."""
-        stop = self._config.on_failure == "stop"
         halted = Event()
-
-        def reply(messages: Messages) -> Reply:
-            found = self._reply(messages, halted)
-            if stop and found.failed:
-                raise JudgeError(
-                    f"{self.description} failed, because {found.failed}; what was judged before is kept: try again, or "
-                    "leave such prompts out and count them with judge.on_failure: skip."
-                )
-            return found
-
         with ThreadPoolExecutor(self._config.concurrency) as beside:
-            futures = [beside.submit(reply, messages) for messages in requests]
+            futures = [beside.submit(self._reply_unless, halted, messages) for messages in requests]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if not all(future.done() for future in futures):
-                    halted.set()
+            finally:  # an interrupt from the keyboard, too
+                halted.set()
                 beside.shutdown(wait=True, cancel_futures=True)
         for future in futures:
             error = None if future.cancelled() else future.exception()
             if error is not None:
                 raise error
         return [future.result() for future in futures]
+
+    def _reply_unless(self, halted: Event, messages: Messages) -> Reply:
+        if halted.is_set():
+            return Reply(None, "it was not asked")
+        try:
+            found = self._reply(messages, halted)
+        except BaseException:
+            halted.set()
+            raise
+        if found.failed and self._config.on_failure == "stop" and not halted.is_set():
+            halted.set()
+            raise JudgeError(
+                f"{self.description} failed, because {found.failed}; what was judged before is kept: try again, or "
+                "leave such prompts out and count them with judge.on_failure: skip."
+            )
+        return found
 
     def _reply(self, messages: Messages, halted: Event) -> Reply:
         body = {"model": self._config.model, "messages": messages, **self._config.request}
