@@ -56,6 +56,13 @@ RENAMED: Mapping[str, str] = {
     "lora_alpha": "lora.alpha",
     "lora_target": "lora.targets",
     "lora_target_modules": "lora.targets",
+    # responses drawn from the policy
+    "num_generations": "rollout.k",
+    "response_length": "rollout.max_new_tokens",
+    "num_ppo_epochs": "rollout.epochs",
+    "num_iterations": "rollout.epochs",
+    "reward_model_path": "judge",
+    "reward_funcs": "judge",
     # reports
     "save_total_limit": "keep.last",
     "metric_for_best_model": "keep.best",
@@ -75,6 +82,7 @@ _PARALLEL = "use train.parallel: none, replicate or shard, and start with torchr
 _QUANTISED = "quantised training is not offered; lora.r with train.precision: bf16 saves memory"
 _ATTENTION = "the attention path is chosen for the model and checked on the first batch; train.path: plain turns it off"
 _PACKED = "batches are always packed without padding, each response seeing only its own prompt"
+_SFT = "it is a mean over each chosen response's tokens, then over pairs"
 _STEPS = "intervals are shares of the run"
 _UNNEEDED = "leave it out"
 
@@ -104,12 +112,15 @@ EXPLAINED: Mapping[str, str] = {
     "do_eval": f"held-out prompts are evaluated every every.eval of the run; {_UNNEEDED}",
     "loss_type": "each loss is an objective: sigmoid is `objective: dpo` (`logratio objectives` lists them)",
     "pref_loss": "each loss is an objective: sigmoid is `objective: dpo` (`logratio objectives` lists them)",
-    "loss_weights": "an objective is one loss; choose one (`logratio objectives` lists them)",
-    "pref_ftx": "no objective here adds a weighted SFT term to DPO yet",
-    "rpo_alpha": "no objective here adds a weighted SFT term to DPO yet",
-    "dpo_use_weighting": "no objective here weighs pairs by their likelihood yet; a `weight` column weighs rows",
+    "loss_weights": "an objective is one loss, beside which objective.sft_weight puts the chosen response's likelihood",
+    "pref_ftx": f"write objective.sft_weight; {_SFT}",
+    "rpo_alpha": f"write objective.sft_weight; {_SFT}",
+    "dpo_use_weighting": "weighing pairs by their likelihood is `objective: wpo`; a `weight` column weighs rows",
     "reference_free": "choose an objective without a reference (`logratio objectives` lists what each needs)",
-    "f_divergence_type": "the divergence is reverse KL, as in the DPO paper",
+    "f_divergence_type": "write objective.divergence: reverse_kl, forward_kl, js, alpha or chi_squared_mixture",
+    "f_alpha_divergence_coef": "write objective.divergence: alpha with objective.alpha = 1 − it, the paper's α",
+    "ld_alpha": "write `objective: {name: ld_dpo, alpha: …}`",
+    "discopop_tau": "write `objective: {name: discopop, …}`; `logratio objectives discopop` has its settings",
     "precompute_ref_log_probs": f"{_CACHED}; leave it out",
     "precompute_ref_batch_size": f"{_CACHED}; leave it out",
     "sync_ref_model": "reference_sync.every says after how many steps the reference moves; without it, never",
@@ -144,7 +155,7 @@ EXPLAINED: Mapping[str, str] = {
     "adam_beta2": "AdamW's β are 0.9 and 0.999",
     "adam_epsilon": "AdamW's ε is 1e-8",
     "max_prompt_length": "tokens.max_length bounds prompt and response together; tokens.overflow says what gives way",
-    "max_completion_length": "tokens.max_length bounds prompt and response together; eval.max_new_tokens samples",
+    "max_completion_length": "tokens.max_length bounds prompt and response, rollout.max_new_tokens what is drawn",
     "truncation_mode": "tokens.overflow: left_prompt is keep_end, truncate is keep_start, drop is the default",
     "completion_only_loss": "only responses carry loss; tokens.loss_on says which turns",
     "assistant_only_loss": "only responses carry loss; tokens.loss_on says which turns",

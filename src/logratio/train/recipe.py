@@ -226,10 +226,11 @@ def _unknown(path: str, value: Any, valid: Mapping[str, Key]) -> str:
     section = path.rpartition(".")[0]
     siblings = [key for key in valid if section and key.startswith(f"{section}.")]
     candidates = siblings if section == "objective" else list(valid)  # another objective's setting is no typing error
-    leaves = {alias: full for alias, full in ALIASES.items() if full in candidates}
-    leaves |= {key.rpartition(".")[2]: key for key in reversed(candidates)}
-    if close := get_close_matches(leaf, leaves, n=1, cutoff=0.7):
-        return f"`{path}` is not a key here; did you mean `{leaves[close[0]]}`?"
+    leaves = [(alias, full) for alias, full in ALIASES.items() if full in candidates]
+    leaves += [(key.rpartition(".")[2], key) for key in candidates]
+    if close := get_close_matches(leaf, [name for name, _ in leaves], n=1, cutoff=0.7):
+        (meant,) = get_close_matches(path, [full for name, full in leaves if name == close[0]], n=1, cutoff=0.0)
+        return f"`{path}` is not a key here; did you mean `{meant}`?"
     if siblings or section == "objective":
         return (
             f"`{path}` is not a key here{_elsewhere(path)}; those of `{section}` are: {', '.join(siblings) or 'none'}."
