@@ -179,6 +179,64 @@ _OBJECTIVES = {
     ),
 }
 
+_PHASES = {
+    "reward": Metric("Reward", "score that the judge gave, mean over responses", "of the judge", ("step",)),
+    "dead_groups": Metric(
+        "Dead groups",
+        "share of prompts whose responses all have the same score, so that nothing is learned",
+        "share",
+        ("step",),
+    ),
+    "clip_low": Metric(
+        "Held below",
+        "share of tokens (`gspo`, `rloo`: responses) with A < 0 and ρ < 1 − ε_low, without a gradient",
+        "share",
+        ("step",),
+    ),
+    "clip_high": Metric(
+        "Held above",
+        "share of tokens (`gspo`, `rloo`: responses) with A > 0 and ρ > 1 + ε_high, without a gradient",
+        "share",
+        ("step",),
+    ),
+    "kl_old_k1": Metric(
+        "KL from the phase's beginning, k1",
+        "Σ log π_old(y_t)/π(y_t) / Σ 1 over tokens that π_old drew",
+        "nat/token",
+        ("step",),
+    ),
+    "kl_old_k3": Metric(
+        "KL from the phase's beginning, k3",
+        "Σ (ρ − 1 − log ρ) / Σ 1, ρ = π/π_old, over tokens that π_old drew",
+        "nat/token",
+        ("step",),
+    ),
+    "kl_reference_k1": Metric(
+        "KL from the reference, k1",
+        "Σ a / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens",
+        "nat/token",
+        ("step",),
+    ),
+    "kl_reference_k3": Metric(
+        "KL from the reference, k3",
+        "Σ (e^{−a} − 1 + a) / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens",
+        "nat/token",
+        ("step",),
+    ),
+    "entropy": Metric(
+        "Entropy",
+        "−Σ_v π(v) log π(v), mean over the phase's tokens, at the temperature of sampling",
+        "nat/token",
+        ("step",),
+    ),
+    "sampler_mismatch": Metric(
+        "Mismatch with the sampler",
+        "Σ |log π(y_t) by the sampler − the same by the trainer| / Σ 1, before the phase's first step",
+        "nat/token",
+        ("step",),
+    ),
+}
+
 _SAMPLES = {
     "kl": Metric("KL(π‖π_ref)", "mean over y ~ π(·|x) of log π(y|x)/π_ref(y|x)", "nat/response", ("samples",)),
     "kl_per_token": Metric(
@@ -187,12 +245,14 @@ _SAMPLES = {
     "entropy_per_token": Metric(
         "Entropy of samples", "−Σ log π(y_t) / Σ 1 over sampled tokens, at temperature 1", "nat/token", ("samples",)
     ),
-    "sample_length": Metric("Sample length", "tokens of a sample, the stop token included", "token", ("samples",)),
+    "sample_length": Metric(
+        "Sample length", "tokens of a sample, the stop token included", "token", ("step", "samples")
+    ),
     "ended": Metric(
         "Samples that ended by themselves",
         "share of samples that reached a stop token (EOS) before the length limit",
         "share",
-        ("samples",),
+        ("step", "samples"),
     ),
     "repetition": Metric(
         "Repeated 4-grams in samples",
@@ -266,7 +326,7 @@ _END = {
     ),
 }
 
-METRICS: dict[str, Metric] = {**_OBJECTIVES, **_PAIRS, **_SAMPLES, **_STEP, **_END}
+METRICS: dict[str, Metric] = {**_OBJECTIVES, **_PAIRS, **_PHASES, **_SAMPLES, **_STEP, **_END}
 """Every metric by the name that it has in `metrics.jsonl`, `evaluation.json` and `logratio eval --json`."""
 
 _INTRODUCTION = """\
@@ -280,6 +340,7 @@ whatever the micro-batches and processes. A loss of several terms is measured as
 _TITLES: dict[str, dict[str, Metric]] = {
     "The objective and its own metrics": _OBJECTIVES,
     "Pairs": _PAIRS,
+    "Phases of sampled responses": _PHASES,
     "Samples": _SAMPLES,
     "The step": _STEP,
     "Evaluation of a finished run": _END,

@@ -8,6 +8,7 @@ from rich.console import Console
 from logratio import objectives
 from logratio.cli.progress import EVERY, ProgressLines
 from logratio.evaluate.measure import measured_names
+from logratio.testing.cases import case
 from logratio.train.events import Event
 from worlds import random_groups
 
@@ -59,6 +60,8 @@ def test_of_every_objective_something_is_shown_that_says_more_than_its_loss(plai
     labels = objective.data == "labels"
     shape = {"k": 1 if labels else 2, "labels": labels, "mismatched": name == "kto"}
     (group,) = random_groups(1, **shape, scores=objective.data == "rankings")
+    if objective.data == "prompts":
+        group = case(objective, objective.settings(), n=1).groups[0]
     names = measured_names(objective, objective.settings(), group)
     row = {key: 0.25 for key in names if not key.startswith("loss")} | {"loss": 0.5, "lr": 1e-6, "tokens_per_s": 1.0}
     told(Event("train", {"row": row, "step": 1, "steps": 1}))

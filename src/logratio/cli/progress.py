@@ -30,6 +30,7 @@ OWN = (
     "logratio_desirable",
     "logratio_undesirable",
     "nll_per_token",
+    "reward",
 )
 """Metrics worth a place on the line, where the objective has them; each objective has some."""
 

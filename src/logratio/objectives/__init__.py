@@ -11,6 +11,7 @@ from .custom import from_file, from_package, installed
 from .mixture import could_imitate, with_sft
 
 _PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences", "custom"}
+_PARTS |= {"labelling", "onpolicy"}
 
 
 def names() -> tuple[str, ...]:

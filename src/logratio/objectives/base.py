@@ -60,6 +60,9 @@ class Objective:
             read, such as `advantage`; new values of the state). Pure and deterministic, in numpy, called once a phase
             on all of it, so that nothing of the batch is left to the losses. Of the state, which begins as `state` has
             it, values that are not named stay as they are.
+        rivals: Settings → λ in (0, 1] where a phase draws beside each response of the policy one of a rival to compare
+            it with, token by token from softmax((1 − λ)·log π + λ·log π_ref), and marks it by 1 in the response column
+            `rival` with weight 0; 0 where it draws none.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
         suggested_by: Where those come from, or where the defaults do and what is published beyond them.
@@ -80,6 +83,7 @@ class Objective:
     state: Callable[[Any], Mapping[str, float]] = lambda settings: {}
     update: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]] = lambda logps, batch, settings: {}
     label: Callable[[Sequence[Group], Any, Mapping[str, float]], Labelled] = lambda groups, *others: (groups, {})
+    rivals: Callable[[Any], float] = lambda settings: 0.0
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     suggested_by: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from ..batch.group import Group
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch, pack
 from ..objectives.base import Objective, Settings
-from .worlds import KINDS, random_groups, with_edges
+from .worlds import KINDS, random_groups, with_edges, with_rivals
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Case:
         """Return log-probs with what else the objective needs.
 
         A score is the sum of its response's values, which then are no log-probs; reading one as such yields NaN.
-        Entropy and Σπ² are as of a plausible distribution; the divergence from the reference vanishes there.
+        Entropy, Σπ² and a critic's values are as of a plausible model; the divergence from the reference vanishes
+        there.
 
         Args:
             logp_R: Log-probs, nats.
@@ -63,6 +64,7 @@ class Case:
             logp_R,
             entropy_R=1.5 - 0.1 * detached_R if "entropy" in extras else None,
             divergence_R=0.1 * (logp_R - self.batch.token["reference"]).square() if needs.divergence else None,
+            value_R=0.3 * logp_R if needs.value else None,
             square_R=((1.0 if typical else 0.9) * detached_R).exp() if "square" in extras else None,
         )
 
@@ -112,7 +114,16 @@ def case(objective: Objective, settings: Settings, *, n: int = 6, seed: int = 2,
     groups = random_groups(n, seed=seed, **{**KINDS[objective.data], **changes})
     if objective.needs(settings).ties:  # none, tie and both bad in turn
         groups = [with_edges([group], tie=float(number % 3))[0] for number, group in enumerate(groups)]
-    return Case(objective, settings, groups)
+    if objective.rivals(settings):
+        groups = with_rivals(groups)
+    return labelled(objective, settings, groups)
+
+
+def labelled(
+    objective: Objective, settings: Settings, groups: Sequence[Group], state: Mapping[str, float] | None = None
+) -> Case:
+    """Return a case of groups with what the objective's label puts beside them; a label replaces an earlier one."""
+    return Case(objective, settings, objective.label(groups, settings, state or objective.state(settings))[0])
 
 
 def variants(objective: Objective) -> list[Settings]:

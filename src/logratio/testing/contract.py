@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import torch
@@ -16,7 +16,7 @@ from ..metrics import METRICS
 from ..objectives.base import Objective
 from ..objectives.custom import from_function
 from ..objectives.facts import Facts
-from .cases import Case, case, even_pairs, variants
+from .cases import Case, case, even_pairs, labelled, variants
 
 Check = Callable[[Objective], None]
 
@@ -94,6 +94,8 @@ def value_at_the_reference(objective: Objective) -> None:
         if not objective.needs(given.settings).reference:
             assert objective.facts.at_reference is None, "it declares a value at a reference that it does not read"
             continue
+        if "old" in given.batch.token:  # the phase began at the reference, where every ratio is 1
+            given = given.on(given.batch.with_token(old=given.batch.token["reference"]))
         assert objective.facts.at_reference is not None, "its value at the reference is not declared"
         declared = objective.facts.at_reference(given.batch, given.settings)
         typical = given.logps(given.batch.token["reference"].double(), typical=True)
@@ -175,7 +177,7 @@ def every_setting_acts(objective: Objective) -> None:
                     other = objective.settings(**{**base.model_dump(), name: value})
                 except ValidationError:
                     continue
-                after = Case(objective, other, given.groups)
+                after = labelled(objective, other, given.groups)
                 assert _changes(given, after), f"{name} = {value} is accepted and ignored beside {base}"
                 acted = True
         assert acted, f"{name} could nowhere be set"
@@ -188,11 +190,21 @@ def every_setting_acts(objective: Objective) -> None:
 
 
 def running_values(objective: Objective) -> None:
-    """A state is updated under its own names, to finite scalars without gradient, and read by a loss of step scope."""
+    """A state is updated under its own names, to finite scalars, and read: by a loss of step scope, or by the label."""
     for settings in variants(objective):
         given = case(objective, settings)
-        if not objective.state(settings):
+        initial = objective.state(settings)
+        if not initial:
             assert not given.following(given.logp_R), "it updates running values that it does not declare"
+            continue
+        of_label = objective.label(given.groups, settings, initial)[1]
+        assert of_label.keys() <= initial.keys(), f"state {sorted(initial)}, labelled {sorted(of_label)}"
+        assert all(math.isfinite(value) for value in of_label.values()), f"{of_label}"
+        for name in of_label:
+            other = labelled(objective, settings, given.groups, {**initial, name: initial[name] + 0.5})
+            moved = other.total(given.logp_R) - given.total(given.logp_R)
+            assert abs(moved.item()) > 1e-9, f"the running value {name} is kept and ignored"
+        if of_label.keys() == initial.keys():
             continue
         assert objective.scope == "step", "running values belong to losses of step scope"
         after = given.following(given.logp_R)
@@ -269,8 +281,15 @@ def _weighted_items(given: Case, logp_R: Tensor, n: int) -> Tensor:
 def _changes(given: Case, after: Case) -> bool:
     if given.objective.terms(given.settings) != after.objective.terms(after.settings):
         return True
+    if _following(given) != _following(after):
+        return True
     both = [(given, after)] + ([(given.later(), after.later())] if given.batch.state else [])
     return any(bool((one.total(given.logp_R) - other.total(given.logp_R)).abs() > 1e-12) for one, other in both)
+
+
+def _following(given: Case) -> Mapping[str, float]:
+    """Return what the label makes of the running values."""
+    return given.objective.label(given.groups, given.settings, given.objective.state(given.settings))[1]
 
 
 def _others(field: FieldInfo, value: Any) -> Iterator[Any]:

@@ -17,6 +17,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pairs": {"k": 2},
     "labels": {"k": 1, "labels": True, "mismatched": True},
     "rankings": {"k": 4, "scores": True},
+    "prompts": {"k": 4, "scores": True, "phase": True},
 }
 """What the groups of each kind of data hold, as arguments of `random_groups`."""
 
@@ -30,6 +31,7 @@ def random_groups(
     mismatched: bool = False,
     scores: bool = False,
     weights: bool = False,
+    phase: bool = False,
 ) -> list[Group]:
     """Return groups with uneven prompts and responses, a reference column, and a few unscored tokens.
 
@@ -41,11 +43,38 @@ def random_groups(
         mismatched: Whether each group carries one more response, borrowed from elsewhere.
         scores: Whether responses carry distinct scores, whose order the edges follow.
         weights: Whether weights differ from 1.
+        phase: Whether they are as drawn by a policy and judged: log-probs of the sampler and of the policy before the
+            first of some inner steps, a critic's values, whether each response ended, and how probably each edge's
+            winner is preferred.
     """
     draw = stream(seed, "random groups")
-    return [
+    groups = [
         _group(draw, row, k=k, labels=labels, mismatched=mismatched, scores=scores, weights=weights) for row in range(n)
     ]
+    return [_sampled(draw, group) for group in groups] if phase else groups
+
+
+def with_rivals(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups with the later half of each one's responses marked as a rival's, of weight 0."""
+    marked = []
+    for group in groups:
+        rival = (np.arange(len(group.responses)) >= len(group.responses) / 2).astype(np.float32)
+        marked.append(group.with_columns(response={"rival": rival, "weight": 1 - rival}))
+    return marked
+
+
+def _sampled(draw: np.random.Generator, group: Group) -> Group:
+    """Return a group with what a phase of a run attaches to it."""
+    old = group.columns.token["reference"] + draw.normal(0, 0.3, group.scored).astype(np.float32)
+    return group.with_columns(
+        token={
+            "old": old,
+            "sampled": old + draw.normal(0, 1e-3, group.scored).astype(np.float32),
+            "value_old": draw.normal(0, 1, group.scored).astype(np.float32),
+        },
+        response={"ended": (draw.random(len(group.responses)) < 0.8).astype(np.float32)},
+        edge={"probability": draw.uniform(0.1, 0.9, len(group.edges)).astype(np.float32)},
+    )
 
 
 def _group(
