@@ -54,6 +54,12 @@ def body(model: nn.Module) -> nn.Module:
     return inner
 
 
+def hidden_width(model: nn.Module) -> int:
+    """Return D, the width of the body's hidden states."""
+    width: int = unwrapped(model).config.get_text_config().hidden_size
+    return width
+
+
 def head_parts(model: nn.Module) -> HeadParts:
     """Return the head's effective weight and what is done to its logits.
 

@@ -41,6 +41,7 @@ from .watch import Watch
 
 @dataclass(frozen=True)
 class Assembled:
+from .values import PREFIX, named_weights, value_part
     """A run ready to start.
 
     Attributes:
@@ -106,9 +107,11 @@ def assemble(
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
     reachable = apart and world.size == 1
-    validation = _validation(learner, data, passing, values, opening.tokenizer, directory, reachable=reachable)
+    validation = _validation(
+        learner, data, passing, values, opening.tokenizer, directory, reachable=reachable, judge=judge_eval
+    )
     _tell_sampling(validation.fixed, opening.model, world, emit)
-    source = replace(source, reference=values)
+    source = source_of(opening, learner, values, directory, judge)
     watch = Watch(directory, config, opening.steps, emit)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {}, watch)
     return Assembled(fit, opening.model, opening.tokenizer, opening)
@@ -118,6 +121,39 @@ def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, war
     """Give the learner a reference that moves, or a standing one for every bin, where the run needs either."""
     config = opening.config
     if (every := config.reference_sync.every) is not None:
+def learner_of(resolved: Resolved, opening: Opening) -> Learner:
+    """Return what a step's gradient is taken of, yet without a reference at hand."""
+    rollout, bins = opening.config.rollout, opening.config.train.bin_tokens or 1
+    learner = Learner(
+        opening.policy, resolved.objective, resolved.settings, opening.world, bins, resolved.objective.scope
+    )
+    return learner if rollout is None else replace(learner, fresh=True, temperature=rollout.temperature)
+
+
+def source_of(
+    opening: Opening,
+    learner: Learner,
+    values: ReferenceValues | None,
+    directory: RunDirectory,
+    judge: Judge | None,
+) -> Source:
+    """Return what yields the steps: the data itself, or what the policy draws to its prompts."""
+    config, data = opening.config, opening.data
+    if config.rollout is None or judge is None or not isinstance(data.prepared, Prompted):
+        return replace(opening.files, reference=values)
+    draw = Draw(
+        rollout=config.rollout,
+        choice=Choice.of(learner.objective.data, config.rollout),
+        judge=judge,
+        asking=data.prepared.asking,
+        tokenizer=opening.tokenizer,
+        stop_ids=stop_tokens(opening.model.model, opening.tokenizer),
+        seed=config.train.seed,
+    )
+    standing = learner.live if learner.needs.reference and learner.moving is None else None
+    return RolloutSource(opening.files, opening.phases, draw, learner, standing, directory)
+
+
         if every >= opening.steps:
             warn(
                 f"reference_sync.every is {every} and the run has {opening.steps} steps, so the reference never moves."
@@ -134,6 +170,13 @@ def _identity(passing: ReferencePass) -> str:
     """Return what a checkpoint must agree in with the run that goes on from it: the reference, and how it moves."""
     start, sync = passing.cache.identity, passing.config.reference_sync
     return start if sync.every is None else content_hash({"start": start, **sync.model_dump()})
+def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
+    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
+    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
+    other = config.eval.judge
+    return own, own if other is None else open_judge(other)
+
+
 
 
 def open_run(
@@ -153,10 +196,12 @@ def open_run(
     if resolved.objective.needs(resolved.settings).divergence:
         require_at_hand(resolved.config, model, world, given=inputs.model is not None)
     bf16 = uses_bf16(resolved.config, world)
-    policy = wrap_policy(resolved.config, model, data)
+    needs = resolved.objective.needs(resolved.settings)
+    valued = value_part(resolved.config, needs, model, tokenizer, world.device)
+    policy = wrap_policy(resolved.config, model, data, valued)
     wrap(policy, world, bf16=bf16)
-    optimizer = _optimizer(resolved.config, policy, world, bf16=bf16)
-    config, needed, lr_source = _settled(resolved, model, world, bf16=bf16)
+    optimizer = _optimizer(resolved.config, policy, world, bf16=bf16, value_rate=valued.rate if valued else 1.0)
+    config, needed, lr_source = _settled(resolved, model, policy, world, bf16=bf16)
     directory.config(to_yaml(config))
     opening = Opening(
         resolved=resolved,
@@ -176,6 +221,7 @@ def open_run(
     return opening, optimizer
 
 
+        valued=valued,
 def _compare_start(directory: RunDirectory, data: DataSet, origin: str, warn: Callable[[str], None]) -> None:
     """Say so where a run that has made steps is continued on other data, or with another loss, than it began with."""
     if not directory.checkpoints():
@@ -214,7 +260,7 @@ def _require_possible(config: RunConfig, world: World) -> None:
         )
 
 
-def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -> Optimizer:
+def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool, value_rate: float) -> Optimizer:
     """Take the trainable weights; on one process, leave the model computing in the wanted dtype."""
     train = config.train
     compute = torch.bfloat16 if bf16 and world.size == 1 else None  # under FSDP2 its mixed-precision policy does this
@@ -233,6 +279,7 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool) -
 
 
 def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> tuple[RunConfig, Estimate, str]:
+    named = named_weights(policy)
     """Return the recipe with learning rate and micro-batch budget settled, and where they come from."""
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
@@ -240,7 +287,10 @@ def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> 
     sync, in_bins = resolved.config.reference_sync, resolved.objective.needs(resolved.settings).divergence
     second = in_bins and not switched and sync.every is None
     moving = weight_bytes(sync, 2 if bf16 and world.size == 1 else 4, in_bins=in_bins)
-    needed = estimate(model.model, train, bf16=bf16, world=world, second_model=second, moving=moving)
+        rates={name: value_rate for name in named if name.startswith(PREFIX)},
+    needed = estimate(
+        model.model, train, bf16=bf16, world=world, second_model=second, moving=moving, value=policy.value
+    )
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})
     return resolved.config.model_copy(update={"train": settled}), needed, lr_source

@@ -156,9 +156,11 @@ def wrap(policy: nn.Module, world: World, *, bf16: bool) -> None:
 
 
 def _blocks(policy: nn.Module) -> list[nn.Module]:
-    """Return the longest list of modules: the transformer's blocks."""
-    lists = [list(module) for module in policy.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """Return the longest list of modules in each part, model and critic: a transformer's blocks."""
+    parts = [
+        [list(module) for module in part.modules() if isinstance(module, nn.ModuleList)] for part in policy.children()
+    ]
+    return [block for lists in parts for block in max(lists, key=len, default=[])]
 
 
 def sync_gradients(policy: nn.Module, on: bool) -> None:

@@ -18,6 +18,7 @@ from .assemble import Assembled
 from .gradient import Learner
 from .noise_scale import pooled
 from .rundir import RunDirectory
+from .values import of_model
 
 
 def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
@@ -49,7 +50,9 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
         directory.manifest(weights=held)
         beside = {"calibration": calibration, "before": _measures(rows[0])}
         write_json(directory.path / "evaluation.json", {**evaluation, **beside})
-        save_model(job.model, job.tokenizer, directory.path / "model", state=state)
+        save_model(job.model, job.tokenizer, directory.path / "model", state=of_model(state))
+        if job.opening.valued is not None:
+            job.opening.valued.save(state, job.tokenizer, directory.path / "value")
         write_card(directory.path)
         directory.manifest(status="finished")
         write_report(directory.path)

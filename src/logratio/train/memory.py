@@ -14,6 +14,7 @@ from torch import nn
 from ..batch.group import Group
 from ..config import TrainConfig
 from ..errors import MemoryBudgetError
+from ..logps.value import Critic
 from .distributed import World, local
 from .units import size
 
@@ -39,6 +40,8 @@ class Estimate:
         free: What the device has left, with the weights in place.
         second: A second model that the run holds as its live reference, of the size of the first; 0 without one.
         moving: The trained weights of a reference that moves; 0 without one.
+        value: A critic's or value head's weights, masters, gradients and moments; 0 where no values are read.
+        value_ahead: What of these is still to be taken, all but the weights themselves.
     """
 
     weights: int
@@ -49,17 +52,20 @@ class Estimate:
     free: int
     second: int = 0
     moving: int = 0
+    value: int = 0
+    value_ahead: int = 0
 
     @property
     def ahead(self) -> int:
         """Bytes that a run takes beyond its weights, whatever the batch."""
-        return self.gathered + self.gradients + self.moments + self.second + self.moving
+        return self.gathered + self.gradients + self.moments + self.second + self.moving + self.value_ahead
 
     def line(self, bin_tokens: int) -> str:
         """Return the estimate as one line."""
         weights, activations = self.weights + self.gathered, self.per_token * bin_tokens
         second = f"second model {size(self.second)} + " if self.second else ""
         second += f"moving reference {size(self.moving)} + " if self.moving else ""
+        second += f"values {size(self.value)} + " if self.value else ""
         return (
             f"memory: weights {size(weights)} + {second}gradients {size(self.gradients)} + moments "
             f"{size(self.moments)} + activations {size(activations)} for bins of {bin_tokens} tokens "
@@ -68,11 +74,19 @@ class Estimate:
 
 
 def estimate(
-    model: nn.Module, config: TrainConfig, *, bf16: bool, world: World, second_model: bool = False, moving: int = 0
+    model: nn.Module,
+    config: TrainConfig,
+    *,
+    bf16: bool,
+    world: World,
+    second_model: bool = False,
+    moving: int = 0,
+    value: nn.Module | None = None,
 ) -> Estimate:
     """Estimate a process's memory, its model being in place.
 
-    `second_model`: another one is to stand beside it; `moving`: bytes per trained weight that a moving reference takes.
+    `second_model`: another one is to stand beside it; `moving`: bytes per trained weight that a moving reference takes;
+    `value`: the value part, of which a critic keeps activations as a model does.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
@@ -82,9 +96,11 @@ def estimate(
     width = 2 if bf16 else 4
     masters = 4 * trained if bf16 and config.weights == "fp32" else 0
     moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
-    hidden, layers, inner = _shape(model)
-    layer = (16 * hidden + 3 * inner) * width
-    per_token = layers * hidden * width + layer if config.checkpointing else layers * layer
+    per_token = _per_token(model, config, width)
+    judging = 0 if value is None else sum(local(p).numel() for p in value.parameters())
+    ahead = (4 + moments + (4 if masters else 0)) * judging
+    if isinstance(value, Critic):
+        per_token += _per_token(value.model, config, width)
     return Estimate(
         weights=held * width + masters if world.size == 1 else held * 4,  # FSDP2 keeps its shards in float32
         gathered=width * sum(p.numel() for p in model.parameters()) if world.mode == "replicate" else 0,
@@ -94,7 +110,15 @@ def estimate(
         free=free_memory(world.device),
         second=held * width if second_model else 0,
         moving=moving * trained,
+        value=judging * (width if world.size == 1 else 4) + ahead,
+        value_ahead=ahead,
     )
+
+
+def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
+    hidden, layers, inner = _shape(model)
+    layer = (16 * hidden + 3 * inner) * width
+    return layers * hidden * width + layer if config.checkpointing else layers * layer
 
 
 def bin_budget(estimate: Estimate, device: torch.device) -> int:

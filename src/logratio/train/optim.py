@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,6 +67,7 @@ class Optimizer:
         seed: Of the rounding's counter stream.
         compute: What the model computes in, where that is not the weights' dtype: they are turned into copies of the
             masters, refreshed at each step.
+        rates: Multiples of the learning rate, of weights that have another one.
     """
 
     def __init__(
@@ -78,15 +79,14 @@ class Optimizer:
         stochastic: bool,
         seed: int,
         compute: torch.dtype | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.slots = [_slot(name, weight, stochastic, compute or weight.dtype) for name, weight in named.items()]
         self.stochastic = stochastic
         self.seed = seed
-        masters = [slot.master for slot in self.slots]
         # one optimiser per weight where masters exist one at a time
-        self._inner = [
-            _make(kind, part, weight_decay) for part in ([[m] for m in masters] if stochastic else [masters])
-        ]
+        together = [[slot] for slot in self.slots] if stochastic else [self.slots]
+        self._inner = [_make(kind, _rated(part, rates or {}), weight_decay) for part in together]
 
     def clip(self, most: float) -> float:
         """Scale the gradient to a norm of at most `most`; return its norm before."""
@@ -105,7 +105,7 @@ class Optimizer:
         """
         watched = [_watch(slot, self.kept(slot)) for slot in self.slots]
         for group in (group for inner in self._inner for group in inner.param_groups):
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         if self.stochastic:
             self._step_one_by_one(index)
         else:
@@ -184,7 +184,16 @@ def _slot(name: str, weight: nn.Parameter, stochastic: bool, compute: torch.dtyp
     return slot
 
 
-def _make(kind: Kind, masters: list[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+def _rated(slots: Sequence[Slot], rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return masters by the multiple of the learning rate at which they move."""
+    rate_of = {slot.name: rates.get(slot.name, 1.0) for slot in slots}
+    return [
+        {"params": [slot.master for slot in slots if rate_of[slot.name] == rate], "rate": rate}
+        for rate in dict.fromkeys(rate_of.values())
+    ]
+
+
+def _make(kind: Kind, masters: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
     if kind == "rmsprop":
         return torch.optim.RMSprop(masters, weight_decay=weight_decay)
     if kind == "adamw":

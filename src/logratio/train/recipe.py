@@ -21,6 +21,7 @@ from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
 from .onpolicy import require_together
 from .sync import require_movable
+from .unread import require_values_read
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
@@ -90,7 +91,8 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
     require_movable(config, objective.needs(settings))
-    require_together(config)
+    config = with_rollout(config, objective, head=objective.needs(settings).head)
+    require_values_read(config, objective.needs(settings))
     return Resolved(config, objective, settings, frozenset(flat))
 
 

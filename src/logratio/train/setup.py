@@ -30,6 +30,7 @@ from .recipe import Resolved
 from .source import mismatch
 
 
+from .values import Valued
 @dataclass(frozen=True)
 class Inputs:
     """Objects given in place of the recipe's names, from Python.
@@ -209,9 +210,10 @@ def _require_head(model: Loaded, head: Head, objective: str) -> None:
         )
 
 
-def wrap_policy(config: RunConfig, model: Loaded, data: DataSet) -> Policy:
-    """Wrap the model and decide, on the data's first groups, whether prompts are shared."""
-    policy = Policy(model.model, path=config.train.path, checkpointing=config.train.checkpointing)
+def wrap_policy(config: RunConfig, model: Loaded, data: DataSet, valued: Valued | None = None) -> Policy:
+    """Wrap the model with what gives its values, and decide, on the data's first groups, whether prompts are shared."""
+    value = None if valued is None else valued.part
+    policy = Policy(model.model, path=config.train.path, checkpointing=config.train.checkpointing, value=value)
     policy.train(config.train.checkpointing)  # blocks recompute in training mode alone; dropout is 0 in both
     if config.train.path == "auto":
         first = [data.groups[int(i)] for i in data.train[:2]]  # the plain path takes seconds a group
@@ -226,3 +228,4 @@ def uses_bf16(config: RunConfig, world: World) -> bool:
     if config.train.precision == "auto":
         return world.device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.train.precision == "bf16"
+        known_by |= {} if valued is None or valued.source is None else {"critic": valued.source.fingerprint}

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...batch.group import Group
 from ...findings import Finding
 from ..distributed import local
+from ..values import PREFIX
 from .scene import Scene, difference
 
 
@@ -142,7 +143,7 @@ def _held(scene: Scene) -> Iterator[tuple[str, Tensor]]:
 
 
 def _of_adapter(name: str) -> bool:
-    return "lora_" in name or "modules_to_save" in name
+    return "lora_" in name or "modules_to_save" in name or name.startswith(PREFIX)  # values are no log-probs
 
 
 def _storage(weight: Tensor) -> int:
