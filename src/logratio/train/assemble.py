@@ -36,12 +36,12 @@ from .signals import Interrupted, StopRequest
 from .source import FileSource, read_groups
 from .sync import described
 from .validate import Prompts, Validation
+from .values import PREFIX, named_weights, value_part
 from .watch import Watch
 
 
 @dataclass(frozen=True)
 class Assembled:
-from .values import PREFIX, named_weights, value_part
     """A run ready to start.
 
     Attributes:
@@ -107,11 +107,9 @@ def assemble(
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
     reachable = apart and world.size == 1
-    validation = _validation(
-        learner, data, passing, values, opening.tokenizer, directory, reachable=reachable, judge=judge_eval
-    )
+    validation = _validation(learner, data, passing, values, opening.tokenizer, directory, reachable=reachable)
     _tell_sampling(validation.fixed, opening.model, world, emit)
-    source = source_of(opening, learner, values, directory, judge)
+    source = replace(source, reference=values)
     watch = Watch(directory, config, opening.steps, emit)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {}, watch)
     return Assembled(fit, opening.model, opening.tokenizer, opening)
@@ -121,39 +119,6 @@ def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, war
     """Give the learner a reference that moves, or a standing one for every bin, where the run needs either."""
     config = opening.config
     if (every := config.reference_sync.every) is not None:
-def learner_of(resolved: Resolved, opening: Opening) -> Learner:
-    """Return what a step's gradient is taken of, yet without a reference at hand."""
-    rollout, bins = opening.config.rollout, opening.config.train.bin_tokens or 1
-    learner = Learner(
-        opening.policy, resolved.objective, resolved.settings, opening.world, bins, resolved.objective.scope
-    )
-    return learner if rollout is None else replace(learner, fresh=True, temperature=rollout.temperature)
-
-
-def source_of(
-    opening: Opening,
-    learner: Learner,
-    values: ReferenceValues | None,
-    directory: RunDirectory,
-    judge: Judge | None,
-) -> Source:
-    """Return what yields the steps: the data itself, or what the policy draws to its prompts."""
-    config, data = opening.config, opening.data
-    if config.rollout is None or judge is None or not isinstance(data.prepared, Prompted):
-        return replace(opening.files, reference=values)
-    draw = Draw(
-        rollout=config.rollout,
-        choice=Choice.of(learner.objective.data, config.rollout),
-        judge=judge,
-        asking=data.prepared.asking,
-        tokenizer=opening.tokenizer,
-        stop_ids=stop_tokens(opening.model.model, opening.tokenizer),
-        seed=config.train.seed,
-    )
-    standing = learner.live if learner.needs.reference and learner.moving is None else None
-    return RolloutSource(opening.files, opening.phases, draw, learner, standing, directory)
-
-
         if every >= opening.steps:
             warn(
                 f"reference_sync.every is {every} and the run has {opening.steps} steps, so the reference never moves."
@@ -170,13 +135,6 @@ def _identity(passing: ReferencePass) -> str:
     """Return what a checkpoint must agree in with the run that goes on from it: the reference, and how it moves."""
     start, sync = passing.cache.identity, passing.config.reference_sync
     return start if sync.every is None else content_hash({"start": start, **sync.model_dump()})
-def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
-    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
-    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
-    other = config.eval.judge
-    return own, own if other is None else open_judge(other)
-
-
 
 
 def open_run(
@@ -217,11 +175,11 @@ def open_run(
         bf16=bf16,
         world=world,
         date=date,
+        valued=valued,
     )
     return opening, optimizer
 
 
-        valued=valued,
 def _compare_start(directory: RunDirectory, data: DataSet, origin: str, warn: Callable[[str], None]) -> None:
     """Say so where a run that has made steps is continued on other data, or with another loss, than it began with."""
     if not directory.checkpoints():
@@ -264,13 +222,15 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool, v
     """Take the trainable weights; on one process, leave the model computing in the wanted dtype."""
     train = config.train
     compute = torch.bfloat16 if bf16 and world.size == 1 else None  # under FSDP2 its mixed-precision policy does this
+    named = named_weights(policy)
     optimizer = Optimizer(
-        {name: weight for name, weight in policy.model.named_parameters() if weight.requires_grad},
+        named,
         kind=train.optimizer,
         weight_decay=train.weight_decay,
         stochastic=train.weights == "bf16",
         seed=train.seed,
         compute=compute,
+        rates={name: value_rate for name in named if name.startswith(PREFIX)},
     )
     for weight in policy.parameters() if compute else ():
         if not weight.requires_grad:
@@ -278,8 +238,9 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool, v
     return optimizer
 
 
-def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> tuple[RunConfig, Estimate, str]:
-    named = named_weights(policy)
+def _settled(
+    resolved: Resolved, model: Loaded, policy: Policy, world: World, *, bf16: bool
+) -> tuple[RunConfig, Estimate, str]:
     """Return the recipe with learning rate and micro-batch budget settled, and where they come from."""
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
@@ -287,7 +248,6 @@ def _settled(resolved: Resolved, model: Loaded, world: World, *, bf16: bool) -> 
     sync, in_bins = resolved.config.reference_sync, resolved.objective.needs(resolved.settings).divergence
     second = in_bins and not switched and sync.every is None
     moving = weight_bytes(sync, 2 if bf16 and world.size == 1 else 4, in_bins=in_bins)
-        rates={name: value_rate for name in named if name.startswith(PREFIX)},
     needed = estimate(
         model.model, train, bf16=bf16, world=world, second_model=second, moving=moving, value=policy.value
     )

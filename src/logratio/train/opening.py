@@ -18,9 +18,9 @@ from .recipe import Resolved
 from .setup import DataSet
 from .source import FileSource
 from .units import count
-
-
 from .values import Valued
+
+
 @dataclass(frozen=True)
 class Opening:
     """The facts of a run before its first step.
@@ -36,9 +36,9 @@ class Opening:
         bf16: Whether products are in bfloat16.
         world: The processes.
         date: What a template that reads the clock is told.
+        valued: What gives the values; None where none are read.
     """
 
-        valued: What gives the values; None where none are read.
     resolved: Resolved
     config: RunConfig
     tokenizer: Any
@@ -52,25 +52,9 @@ class Opening:
     bf16: bool
     world: World
     date: str
-
-    @property
     valued: Valued | None = None
 
     @property
-    def files(self) -> FileSource:
-        """The data as steps: of groups to learn from, or of prompts to draw responses to."""
-        train = self.config.train
-        return FileSource(self.data.groups, self.data.train, train.batch_size, train.epochs, train.seed)
-
-    @cached_property
-    def phases(self) -> Phases:
-        """How the batches of prompts are drawn for.
-
-        Raises:
-            ConfigError: There are fewer than rounds.
-        """
-        assert self.config.rollout is not None
-        return Phases.of(self.files.steps, self.config.rollout)
     def steps(self) -> int:
         """Optimiser steps in the run."""
         train = self.config.train
@@ -97,9 +81,8 @@ class Opening:
             *([f"from: {self.resolved.objective.origin}"] if self.resolved.objective.origin else []),
             f"loss: {self.resolved.objective.formula}",
             f"reference: {self.reference or 'not needed by this objective'}",
-            f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
             *([f"values: {self.valued.origin}"] if self.valued else []),
-            *(self._about_rollouts() if self.config.rollout is not None else []),
+            f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
             f"{self.held_out:,} held out",
             *_not_held_out(self.config, self.data, self.tokenizer),
             f"lr: {train.lr:g} ({self.lr_source}), {train.schedule}, warm-up {train.warmup:.0%} of the steps",

@@ -91,7 +91,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
     require_movable(config, objective.needs(settings))
-    config = with_rollout(config, objective, head=objective.needs(settings).head)
+    require_together(config)
     require_values_read(config, objective.needs(settings))
     return Resolved(config, objective, settings, frozenset(flat))
 

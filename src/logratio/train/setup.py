@@ -28,9 +28,9 @@ from ..rollout.generate import context, stop_tokens
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
-
-
 from .values import Valued
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Objects given in place of the recipe's names, from Python.
@@ -219,6 +219,7 @@ def wrap_policy(config: RunConfig, model: Loaded, data: DataSet, valued: Valued 
         first = [data.groups[int(i)] for i in data.train[:2]]  # the plain path takes seconds a group
         lora = None if config.lora is None else config.lora.model_dump(mode="json")
         known_by = {"fingerprint": model.fingerprint, "lora": lora, "seed": config.train.seed}
+        known_by |= {} if valued is None or valued.source is None else {"critic": valued.source.fingerprint}
         choose_path_once(policy, pack(first), model.head, model=known_by)
     return policy
 
@@ -228,4 +229,3 @@ def uses_bf16(config: RunConfig, world: World) -> bool:
     if config.train.precision == "auto":
         return world.device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.train.precision == "bf16"
-        known_by |= {} if valued is None or valued.source is None else {"critic": valued.source.fingerprint}
