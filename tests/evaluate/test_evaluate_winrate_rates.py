@@ -14,7 +14,8 @@ from logratio.maths.intervals import share_interval
 def outcome(question, value, lengths=(10, 10), forward=None, backward=None, **more):
     texts = ["a" * lengths[0], "b" * lengths[1]]
     duel = Duel(question, 0, 0, 1, *(Answer(text, text) for text in texts))
-    return Outcome(duel, value, value if forward is None else forward, backward, **more)
+    flipped = None if backward is None else (forward - 0.5) * (backward - 0.5) < 0
+    return Outcome(duel, value, value if forward is None else forward, backward, flipped, **more)
 
 
 def names(n):

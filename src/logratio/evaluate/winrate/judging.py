@@ -17,6 +17,9 @@ from .questions import Question, as_json
 PROBE = 32
 """Duels that a judge which scores is shown in both orders, to see whether the order matters to it."""
 
+FLIPS = "flips"
+"""Usage of a judge that looks in both orders by itself: of how many pairs they named different winners."""
+
 _BATCH = 32
 """Prompts that a judge is asked between two writes to disk."""
 
@@ -53,8 +56,9 @@ class Outcome:
         duel: The duel.
         value: That a's answer is preferred, in [0, 1]: the mean over both orders, ½ where they name different winners;
             None where there is no verdict.
-        forward: The same when a's answer was shown first; None if that was not asked.
+        forward: The same when a's answer was shown first; None if that is not known.
         backward: The same when b's was.
+        flipped: Whether the two orders name different winners; None if it was not judged in both.
         both_bad: Neither answer is acceptable, as said in either order.
         failed: Why there is no verdict, or "".
     """
@@ -63,15 +67,9 @@ class Outcome:
     value: float | None
     forward: float | None = None
     backward: float | None = None
+    flipped: bool | None = None
     both_bad: bool = False
     failed: str = ""
-
-    @property
-    def flipped(self) -> bool:
-        """Whether the two orders name different winners."""
-        if self.forward is None or self.backward is None:
-            return False
-        return (self.forward - 0.5) * (self.backward - 0.5) < 0
 
 
 def duels(given: Sequence[Sequence[Sequence[Answer]]]) -> list[Duel]:
@@ -127,9 +125,10 @@ def outcomes(
     found = [
         Outcome(duel, 0.5) if duel.same else _outcome(duel, forward[i], backward.get(i)) for i, duel in enumerate(own)
     ]
-    if found and all(one.failed for one in found):
+    failures = [one.failed for one in found if one.failed]
+    if failures and len(failures) == len(open_):
         raise JudgeError(
-            f"{judge.description} failed on all {len(found)} pairs of answers, at first because {found[0].failed}; "
+            f"{judge.description} failed on all {len(open_)} pairs of answers, at first because {failures[0]}; "
             "mend the judge, then run the same command again: the answers are kept."
         )
     return found
@@ -198,7 +197,7 @@ def verdict_of(row: Row) -> Verdict:
 
 def _needs_other_order(verdict: Verdict) -> bool:
     """Whether a judge compared, and said what it prefers in one order alone."""
-    if verdict.failed or verdict.scores is not None:
+    if verdict.failed or verdict.scores is not None or FLIPS in verdict.usage:
         return False
     return len({(one.first, one.second) for one in verdict.comparisons}) == 1
 
@@ -218,14 +217,16 @@ def _outcome(duel: Duel, forward: Verdict, backward: Verdict | None) -> Outcome:
     failed = forward.failed or (backward.failed if backward is not None else "")
     if failed:
         return Outcome(duel, None, failed=failed)
-    back: float | None
-    if backward is None and forward.scores is None:  # the judge itself looked in both orders
+    both_bad = forward.both_bad or (backward is not None and backward.both_bad)
+    ahead = _winner(forward, False)
+    if FLIPS in forward.usage:  # it looked in both orders, and tells of one value and whether they agreed
+        return Outcome(duel, ahead, flipped=forward.usage[FLIPS] > 0, both_bad=both_bad)
+    if backward is None and forward.scores is None:  # it looked in both orders, and tells of both
         own = {one.first: one for one in forward.comparisons}
         ahead, back = own[0].probability, 1 - own[1].probability
+    elif backward is None:
+        return Outcome(duel, ahead, ahead, both_bad=both_bad)
     else:
-        ahead, back = _winner(forward, False), None if backward is None else _winner(backward, True)
-    both_bad = forward.both_bad or (backward is not None and backward.both_bad)
-    whole = Outcome(duel, None, ahead, back, both_bad)
-    orders = [value for value in (ahead, back) if value is not None]
-    value = 0.5 if whole.flipped else sum(orders) / len(orders)
-    return Outcome(duel, value, ahead, back, both_bad)
+        back = _winner(backward, True)
+    flipped = (ahead - 0.5) * (back - 0.5) < 0
+    return Outcome(duel, 0.5 if flipped else (ahead + back) / 2, ahead, back, flipped, both_bad)

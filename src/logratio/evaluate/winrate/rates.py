@@ -63,7 +63,7 @@ def figures(
         "losses": int((values < 0.5).sum()),
         "same": sum(one.duel.same for one in known),
         "failed": len(found) - len(known),
-        "rate": {**rate.to_json(), "bootstrap": bootstrap},
+        "rate": {**rate.to_json(), "bootstrap": None if bootstrap is None else list(bootstrap)},
         "matched": _share([_of(known[i]) for i in near], [names[i] for i in near]),
         "controlled": at_length.to_json() if at_length is not None else None,
         **_order(known, names),
@@ -91,10 +91,16 @@ def _lengths(known: Sequence[Outcome]) -> tuple[Any, Any]:
 
 
 def _order(known: Sequence[Outcome], names: Sequence[str]) -> dict[str, Any]:
-    both = [(one, name) for one, name in zip(known, names, strict=True) if one.backward is not None]
-    clusters = [name for _, name in both]
-    first = [((one.forward or 0.0) + 1 - (one.backward or 0.0)) / 2 for one, _ in both]
-    return {"flips": _share([float(one.flipped) for one, _ in both], clusters), "shown_first": _share(first, clusters)}
+    told = [(name, float(one.flipped)) for one, name in zip(known, names, strict=True) if one.flipped is not None]
+    first = [
+        (name, (one.forward + 1 - one.backward) / 2)
+        for one, name in zip(known, names, strict=True)
+        if one.forward is not None and one.backward is not None
+    ]
+    return {
+        "flips": _share([value for _, value in told], [name for name, _ in told]),
+        "shown_first": _share([value for _, value in first], [name for name, _ in first]),
+    }
 
 
 def _longer(known: Sequence[Outcome], names: Sequence[str]) -> dict[str, Any]:
