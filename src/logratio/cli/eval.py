@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -12,11 +11,15 @@ from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from ..report.text import number, spread
+from ..errors import ConfigError
+from .judged import judged
+from .measures import cells
 
 
 def run(
-    run_or_model: Annotated[str, Parameter(name="RUN_OR_MODEL", help="A run directory, model folder or hub name.")],
+    run_or_model: Annotated[
+        str | None, Parameter(name="RUN_OR_MODEL", help="A run directory, model folder or hub name.")
+    ] = None,
     /,
     *,
     data: Annotated[list[str], Parameter(help="Files to measure on; give the option again for more.")],
@@ -38,11 +41,39 @@ def run(
     as_json: Annotated[
         bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
     ] = False,
+    judge: Annotated[
+        str | None,
+        Parameter(
+            help="Judge the data's responses in place of measuring a model: module:function, file.py:function, the "
+            "folder of a reward model or run, or a YAML file with the keys of `judge`. RUN_OR_MODEL, if given, judges "
+            "beside it."
+        ),
+    ] = None,
+    scores: Annotated[str | None, Parameter(help="With --judge: keep its verdicts in this JSON Lines file.")] = None,
+    normalise: Annotated[
+        bool,
+        Parameter(
+            show_default=False,
+            negative=(),
+            help="With --judge: the data's responses are the reference's; let a reward model's scores of them average "
+            "0, from now on.",
+        ),
+    ] = False,
 ) -> None:
     """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals.
 
-    Of a reward model: accuracy beside that baseline, margin and scores.
+    Of a reward model: accuracy beside that baseline, margin and scores. With --judge: how often a judge agrees with the
+    data's preferences, beside that baseline.
     """
+    if judge is not None:
+        unread = {"reference": reference, "retain": retain, "kind": kind, "beta": beta, "samples": samples}
+        unread |= {"max-new-tokens": None if max_new_tokens == 128 else max_new_tokens, "seed": seed or None}
+        _refuse([name for name, value in unread.items() if value is not None], "without --judge")
+        judged(judge, run_or_model, data, scores, normalise=normalise, as_json=as_json)
+        return
+    _refuse([name for name, given in (("scores", scores), ("normalise", normalise)) if given], "with --judge")
+    if run_or_model is None:
+        raise ConfigError("RUN_OR_MODEL is missing: name what to measure, or a judge with --judge.")
     from ..evaluate.api import evaluate
 
     result = evaluate(
@@ -62,6 +93,11 @@ def run(
         _show(result)
 
 
+def _refuse(given: Sequence[str], where: str) -> None:
+    if given:
+        raise ConfigError(f"--{given[0]} is read {where} alone; leave it out.")
+
+
 def _show(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     about = result["about"]
@@ -79,18 +115,7 @@ def _show(result: Mapping[str, Any]) -> None:
         table.add_column(title, justify="right")
     for name, value in result.items():
         if name != "about" and value["n"]:  # one that was not measured is in --json alone
-            table.add_row(name, *_cells(value))
+            table.add_row(name, *cells(value))
     console.print(table)
     if about["length_rule"]:
         console.print(f"\nlength_baseline judges by length alone: {about['length_rule']}.")
-
-
-def _cells(value: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return mean, interval and count of a measure as text; a dash where there is none."""
-    mean, low, high = (value[name] if value[name] is not None else math.nan for name in ("mean", "low", "high"))
-    if math.isnan(mean):
-        return "–", "", f"{value['n']:,}"
-    if math.isnan(low) or math.isnan(high):
-        return number(mean), "", f"{value['n']:,}"
-    middle, left, right = spread(mean, low, high)
-    return middle, f"{left} … {right}", f"{value['n']:,}"

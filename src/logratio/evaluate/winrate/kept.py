@@ -20,8 +20,8 @@ class Kept:
     A kill loses at most the line that was being written: on opening, what follows the last whole line is cut off.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, option: str = "--out") -> None:
+        self._path, self._option = path, option
         self._rows: dict[str, Row] = {}
 
     def __enter__(self) -> Kept:
@@ -32,7 +32,8 @@ class Kept:
         except OSError:
             self._file.close()
             raise RunError(
-                f"{self._path} is being written by another process; wait for it, or name another folder with --out."
+                f"{self._path} is being written by another process; wait for it, or name another place with "
+                f"{self._option}."
             ) from None
         self._file.seek(0)
         content = self._file.read()
@@ -71,8 +72,8 @@ class Kept:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise RunError(
-                f"{self._path} could not be written ({error.strerror}); free space or choose another folder with "
-                "--out, then run the same command again: what was kept is not made again."
+                f"{self._path} could not be written ({error.strerror}); free space or choose another place with "
+                f"{self._option}, then run the same command again: what was kept is not made again."
             ) from error
         self._rows |= {row["key"]: row for row in new}
 

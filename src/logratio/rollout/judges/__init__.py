@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from ...config import JudgeConfig
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ...config import JudgeConfig, judge_of
+from ...errors import ConfigError
 from ..judge import Judge
+
+
+def judge_named(text: str) -> JudgeConfig:
+    """Return the judge that a command line names: a YAML file with the keys of `judge`, or their shorthand.
+
+    Raises:
+        ConfigError: The file cannot be read, or its keys make no judge.
+    """
+    try:
+        told = yaml.safe_load(Path(text).read_text(encoding="utf-8")) if text.endswith((".yaml", ".yml")) else text
+        return JudgeConfig.model_validate(judge_of(told))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"judge {text} cannot be read ({' '.join(str(error).split())}); check the file.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise ConfigError(f"judge {text}: {f'{where}: ' if where else ''}{said}; see docs/judges.md.") from None
 
 
 def open_judge(config: JudgeConfig, *, bin_tokens: int = 1 << 13) -> Judge:
