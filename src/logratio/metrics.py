@@ -17,6 +17,15 @@ EQUAL = 1e-4
 SATURATED = 0.05
 """A pair counts as saturated below this effective gradient, a tenth of what it is at the reference."""
 
+ENTROPY_HIGH = 1.6
+"""Entropy of samples, as a multiple of that at step 0, above which they fall apart; alignment narrows what is said."""
+
+ENTROPY_APART = 1.0
+"""Nat/token by which it must have risen, too: a model that was all but certain may well double what it had."""
+
+KL_FAR = 1.0
+"""Nat/token of KL to the reference that no sound run reaches: those of the built-in world are at 0.05."""
+
 PER_TOKEN = ("dpo_norm", "ipo_mean", "simpo", "alphapo")
 """Objectives whose β or τ is in token/nat: it multiplies log-probs per token, not their sums."""
 

@@ -60,6 +60,12 @@ FORM = {"accuracy": share(0.6), "ended": share(0.9), "repetition": share(0.08)}
             "Side effects",
             "they fall apart",
         ),
+        (  # by less than 1 nat a token: it was all but certain, as the diagnosis says too
+            {**FORM, "entropy_per_token": Interval(0.3, 0.29, 0.31)},
+            {**FORM, "entropy_per_token": Interval(0.9, 0.89, 0.91)},
+            "No side effect seen",
+            "",
+        ),
     ],
 )
 def test_the_cost_names_what_got_worse_beyond_chance_and_what_was_not_measured(before, after, answer, said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..findings import Finding, Level
+from ..metrics import ENTROPY_HIGH
 from . import limits
 from .history import History
 from .outcomes import apart, ending
@@ -77,4 +78,4 @@ def _narrow(history: History) -> Iterator[Sign]:
     if change := apart(history):
         first, last = change
         said = f"samples fall apart: {number(last.mean)} nat/token of entropy, {number(first.mean)} at step 0"
-        yield "stop" if last.mean > limits.ENTROPY_HIGH**2 * first.mean else "look", said
+        yield "stop" if last.mean > ENTROPY_HIGH**2 * first.mean else "look", said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..metrics import ENTROPY_APART, ENTROPY_HIGH
 from . import limits
 from .history import History, Point
 from .show import Line, number, percent
@@ -64,7 +65,7 @@ def apart(history: History) -> tuple[Point, Point] | None:
     if change is None:
         return None
     first, last = change
-    rose = last.mean > limits.ENTROPY_HIGH * first.mean and last.mean - first.mean > limits.ENTROPY_APART
+    rose = last.mean > ENTROPY_HIGH * first.mean and last.mean - first.mean > ENTROPY_APART
     return change if rose and last.beyond(first, limits.Z) > 0 else None
 
 

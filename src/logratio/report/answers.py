@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..metrics import ENTROPY_APART, ENTROPY_HIGH, KL_FAR
 from .beside import Beside
 from .found import PASSING, counted, worst_first
 from .kit import Answer, Answers, Interval, Notice
@@ -14,12 +15,6 @@ from .summary import Measured, Verdict, mean, whole
 _WORSE_UP = ("repetition", "self_overlap")
 _ENTROPY, _KL_PER_TOKEN = "entropy_per_token", "kl_per_token"
 _WORSE_DOWN = ("ended", _ENTROPY)
-
-_RANDOM = 1.6
-"""Entropy of samples, as a multiple of that at step 0, from which they fall apart."""
-
-_FAR = 1.0
-"""Nats a token of KL that no sound run reaches: those of the built-in world are at 0.05."""
 
 
 def answers(verdict: Verdict, measured: Measured, beside: Beside, notices: Sequence[Notice]) -> Answers:
@@ -67,9 +62,11 @@ def _side_effect(name: str, measured: Measured) -> str | None:
 
 
 def _apart(measured: Measured) -> str | None:
-    """Return a sentence where samples became far more random than before."""
+    """Return a sentence where samples became far more random than before, by the rule that the diagnosis has."""
     before, after = measured.before.get(_ENTROPY), measured.after.get(_ENTROPY)
-    if before is None or after is None or not _above(after, before) or after.mean < _RANDOM * before.mean:
+    if before is None or after is None or not _above(after, before):
+        return None
+    if after.mean <= ENTROPY_HIGH * before.mean or after.mean - before.mean <= ENTROPY_APART:
         return None
     return f"{metric(_ENTROPY).label} rose from {mean(before)} to {mean(after)}: they fall apart."
 
@@ -77,7 +74,7 @@ def _apart(measured: Measured) -> str | None:
 def _far(measured: Measured) -> str | None:
     """Return a sentence where samples are so far from the reference that it would hardly write them."""
     found = measured.after.get(_KL_PER_TOKEN)
-    if found is None or found.mean < _FAR:
+    if found is None or found.mean < KL_FAR:
         return None
     return (
         f"The reference finds a token of them {math.exp(min(found.mean, 99)):,.0f} times less likely than the policy."
