@@ -189,7 +189,14 @@ _OBJECTIVES = {
 }
 
 _PHASES = {
-    "reward": Metric("Reward", "score that the judge gave, mean over responses", "of the judge", ("step",)),
+    "reward": Metric("Reward", "score that the judge gave, mean over responses", "of the judge", ("step", "samples")),
+    "reward_std": Metric(
+        "Spread of the reward",
+        "standard deviation (÷K) of the scores of a prompt's responses, mean over prompts",
+        "of the judge",
+        ("step",),
+    ),
+    "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts", ("step",)),
     "dead_groups": Metric(
         "Dead groups",
         "share of prompts whose responses all have the same score, so that nothing is learned",
@@ -231,6 +238,32 @@ _PHASES = {
         "Σ (e^{−a} − 1 + a) / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens",
         "nat/token",
         ("step",),
+    ),
+    "wins": Metric(
+        "Wins",
+        "P(y ≻ y'), mean over the policy's responses and the rival's that each met: `nash_md`",
+        "probability",
+        ("step",),
+    ),
+    "value": Metric("Value", "V(s_t) before each token, mean over the phase's tokens", "of the judge", ("step",)),
+    "return": Metric(
+        "Return", "Â_t + V_old(s_t) before whitening, mean over the phase's tokens", "of the judge", ("step",)
+    ),
+    "value_loss": Metric(
+        "Value loss",
+        "½·max((V − R̂)², (V_old + clip(V − V_old, ±ε_v) − R̂)²), mean over the phase's tokens",
+        "squared, of the judge",
+        ("step",),
+    ),
+    "value_clipped": Metric("Values held", "share of tokens with |V − V_old| > ε_v", "share", ("step",)),
+    "explained_variance": Metric(
+        "Explained variance",
+        "1 − Var[R̂ − V_old]/Var[R̂] over all tokens of the phase; 1 is a perfect critic, 0 none",
+        "of 1",
+        ("step",),
+    ),
+    "kl_coefficient": Metric(
+        "KL coefficient", "β of the phase's rewards, as `kl_target` has moved it", "1/nat", ("step",)
     ),
     "entropy": Metric(
         "Entropy",

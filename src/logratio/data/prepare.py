@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..batch.group import Ints
 from ..config import DataPart, RowsConfig, TemplateConfig, TokensConfig
@@ -22,7 +21,7 @@ from .overflow import fitting
 from .prepared import Groups, Members, Prepared, hold_out
 from .shape import holds_thought
 from .source import read_records
-from .summary import PrepareReport, TemplateUse, noun
+from .summary import PrepareReport, TemplateUse, noun, percentiles
 from .template import ChatTemplate, Tokenizer
 from .tokenize import Encoder
 
@@ -185,7 +184,7 @@ def _prepared(
         exceeding=int(long.sum()),
         max_length=tokens.max_length,
         overflow=tokens.overflow,
-        percentiles=_percentiles(total),
+        percentiles=percentiles(total),
         template=_used(chat, cached),
         rendered=dict(cached.tally.rendered),
         dropped=dict(cached.tally.dropped),
@@ -202,9 +201,19 @@ def _prepared(
     )
 
 
-def _percentiles(total: NDArray[np.integer[Any]]) -> dict[str, int]:
-    found = np.percentile(total, [50, 90, 99, 100], method="higher")
-    return dict(zip(("p50", "p90", "p99", "max"), map(int, found), strict=True))
+def template_in_use(tokenizer: Tokenizer, template: TemplateConfig, date: str | None) -> TemplateUse | None:
+    """Return the chat template that prompts alone are rendered with, with its own defaults; None for plain text."""
+    chat = _chat_template(tokenizer, template, date)
+    if chat is None:
+        return None
+    return TemplateUse(
+        name=chat.name,
+        hash=chat.hash,
+        kwargs=dict(template.kwargs),
+        thinking_off=False,
+        date=chat.date if chat.reads_clock else None,
+        end_of_turn=chat.end_text,
+    )
 
 
 def _used(chat: ChatTemplate | None, cached: Cached) -> TemplateUse | None:

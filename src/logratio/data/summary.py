@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..config import Overflow
 
 _SHOWN = 100
 _NOUNS = {"demonstrations": "demonstrations", "pairs": "pairs", "labels": "labelled responses", "rankings": "rankings"}
+_NOUNS |= {"prompts": "prompts"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class PrepareReport:
         """Return what a person should know before the first step."""
         lines = [*self.source, *self.notes]
         lines += self.template.lines() if self.template else ["template: none; prompts and responses are plain text"]
-        if self.template:
+        if any(self.rendered.values()):
             lines.append("rows as text: " + ", ".join(f"{rows:,} {how}" for how, rows in self.rendered.items() if rows))
         lines += [f"dropped {rows:,} {noun(self.kind)}: {reason}" for reason, rows in self.dropped.items()]
         lines += [f"  {_short(text)}" for text in self.examples.get("unrendered", [])]
@@ -117,6 +121,12 @@ class PrepareReport:
             f"{self.exceeding:,}/{self.rows:,} {noun(self.kind)} exceed {self.max_length:,} tokens ({what}); "
             f"kept {self.kept:,}; {spread}"
         )
+
+
+def percentiles(lengths: NDArray[np.integer[Any]]) -> dict[str, int]:
+    """Return the 50th, 90th and 99th percentile and the largest of some lengths; each is one of them."""
+    found = np.percentile(lengths, [50, 90, 99, 100], method="higher")
+    return dict(zip(("p50", "p90", "p99", "max"), map(int, found), strict=True))
 
 
 def noun(kind: str) -> str:

@@ -23,11 +23,13 @@ class Sample:
         tokens: [L] token ids, 1 ≤ L ≤ max_new_tokens, the stop token included where one was reached.
         logps: [L] log-prob of each token under the model at temperature 1, whatever temperature it was drawn at, nats.
         ended: Whether the last token is a stop token.
+        tempered: [L] the same log-probs at the temperature that it was drawn at, nats; None where that is 0 or unknown.
     """
 
     tokens: Ints
     logps: Floats
     ended: bool
+    tempered: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Drawn:
         self._uniforms = np.stack([uniforms(prompt, rules) for prompt in prompts])
         self._tokens = np.zeros((len(prompts), rules.k, rules.limit), np.int32)
         self._logps = np.zeros(self._tokens.shape, np.float32)
+        self._tempered = self._logps if rules.temperature == 1 else np.zeros_like(self._logps)
         self._count = np.zeros(self._tokens.shape[:2], np.int64)
         self._ended = np.zeros(self._tokens.shape[:2], np.bool_)
 
@@ -69,16 +72,27 @@ class Drawn:
             The tokens, and whether each sample goes on after its own.
         """
         at = self._count[prompt, sample]
-        drawn, logp = draw(logits, self._uniforms[prompt, sample, at], self._rules.temperature)
+        drawn, logp, tempered = draw(logits, self._uniforms[prompt, sample, at], self._rules.temperature)
         ended = np.isin(drawn, self._rules.stops)
         self._tokens[prompt, sample, at], self._logps[prompt, sample, at] = drawn, logp
+        if tempered is not None:
+            self._tempered[prompt, sample, at] = tempered
         self._count[prompt, sample], self._ended[prompt, sample] = at + 1, ended
         return drawn, ~ended & (at + 1 < self._rules.limit)
 
     def samples(self) -> list[list[Sample]]:
         """Return what was drawn, for each prompt its samples."""
+        known = self._rules.temperature > 0
         return [
-            [Sample(self._tokens[i, j, :n], self._logps[i, j, :n], bool(self._ended[i, j])) for j, n in enumerate(own)]
+            [
+                Sample(
+                    self._tokens[i, j, :n],
+                    self._logps[i, j, :n],
+                    bool(self._ended[i, j]),
+                    self._tempered[i, j, :n] if known else None,
+                )
+                for j, n in enumerate(own)
+            ]
             for i, own in enumerate(self._count)
         ]
 
@@ -91,8 +105,10 @@ def uniforms(prompt: Ints, rules: Rules) -> NDArray[np.float64]:
 
 def draw(
     logits: Tensor, uniform: NDArray[np.float64], temperature: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return one token a row, by inverse CDF in float64, and its log-prob at temperature 1.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return one token a row, by inverse CDF in float64, its log-prob at temperature 1, and that at `temperature`.
+
+    The latter is None where it is known already (1) or has no meaning (0).
 
     Args:
         logits: [rows, V].
@@ -112,9 +128,10 @@ def draw(
         token = torch.searchsorted(cdf, level, right=True).clamp_(max=cdf.shape[1] - 1)
     logp = share.gather(-1, token).log() if temperature == 1 else wide.log_softmax(-1).gather(-1, token)
     own = logp[:, 0].float().cpu().numpy()
+    apart = None if temperature in (0, 1) else share.gather(-1, token).log()[:, 0].float().cpu().numpy()
     if not np.isfinite(own).all():
         raise NonFiniteError(
             "the model's logits are NaN or infinite while sampling, so its weights are damaged or overflow; "
             "load an earlier checkpoint or use precision fp32."
         )
-    return token[:, 0].cpu().numpy(), own
+    return token[:, 0].cpu().numpy(), own, apart

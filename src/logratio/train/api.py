@@ -24,11 +24,12 @@ from .loop import fit
 from .memory import use_huge_pages
 from .preflight.run import Preflight
 from .preflight.scene import Scene
-from .preflight.subject import after_pass, before_pass
+from .preflight.subject import UNANSWERED, after_pass, before_pass
 from .recipe import Resolved, resolve
 from .rundir import RunDirectory
 from .setup import Inputs
 from .signals import Interrupted, stop_requests
+from .source import FileSource
 
 Status = Literal["finished", "interrupted"]
 
@@ -154,7 +155,7 @@ def run(
             told = [*listeners, *trackers.listeners(resolved.config.trackers, path)] if world.rank == 0 else []
             with distributed.peers():
                 emit, inputs = tell(told), inputs or Inputs()
-                checks = _checks(directory, world, emit, wanted=preflight)
+                checks = _checks(directory, world, emit, wanted=preflight, fresh=resolved.config.rollout is not None)
                 scenes: list[Scene] = []
 
                 def look(*of: Any) -> None:
@@ -203,12 +204,16 @@ def _tell_done(run: Run, directory: RunDirectory, emit: Callable[..., None]) -> 
     emit("done", status=run.status, **told)
 
 
-def _checks(directory: RunDirectory, world: World, emit: Callable[..., None], *, wanted: bool) -> Preflight | None:
+def _checks(
+    directory: RunDirectory, world: World, emit: Callable[..., None], *, wanted: bool, fresh: bool
+) -> Preflight | None:
     """Return the checks of a run that begins; None, which the manifest says, where none are wanted or it has begun."""
     if directory.checkpoints():
         return None
-    if not wanted:
+    if not wanted or fresh:
         directory.manifest(preflight={"ran": False})
+        if wanted:
+            emit("note", text=UNANSWERED)
         return None
     return Preflight(directory, world, emit)
 
@@ -222,6 +227,7 @@ def _watched(job: Assembled, checks: Preflight | None, scenes: Sequence[Scene]) 
     if checks is None:
         return job
     (scene,) = scenes
+    assert isinstance(job.fit.source, FileSource)
     after_pass(checks, scene, job.fit.source)
     return replace(job, fit=replace(job.fit, watch=checks.watch(scene, job.fit.source.steps)))
 

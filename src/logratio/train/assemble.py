@@ -12,13 +12,17 @@ import torch
 
 from ..batch.group import Group, Ints
 from ..config import RunConfig
+from ..data.prompts import Prompted
 from ..errors import ConfigError
 from ..files import content_hash
 from ..logps.policy import Policy
 from ..logps.reference import ReferenceValues
 from ..models.load import Loaded
 from ..rollout.generate import context, plainly, stop_tokens
+from ..rollout.judge import Judge
+from ..rollout.judges import open_judge
 from .distributed import World, wrap
+from .drawn import Choice
 from .gradient import Learner
 from .loop import Fit
 from .memory import Estimate, bin_budget, estimate
@@ -30,10 +34,11 @@ from .preflight.run import Preflight
 from .preflight.tokens import Tokenised
 from .recipe import Resolved, learning_rate, to_yaml
 from .reference import ReferencePass, describe_reference, live_reference, require_at_hand, standing_reference
+from .rollouts import Draw, RolloutSource
 from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
 from .signals import Interrupted, StopRequest
-from .source import FileSource, read_groups
+from .source import Source, read_groups
 from .sync import described
 from .validate import Prompts, Validation
 from .values import PREFIX, named_weights, value_part
@@ -75,6 +80,7 @@ def assemble(
         Interrupted: A stop was asked for during the reference pass; finished blocks stay.
         PreflightError: The checks before loading found something wrong.
     """
+    judge, judge_eval = judges(resolved.config, inputs)  # a name that leads nowhere costs least here
     opening, optimizer = open_run(resolved, directory, world, inputs, preflight)
     config, data, train = opening.config, opening.data, opening.config.train
 
@@ -83,9 +89,7 @@ def assemble(
         if world.any(bool(stop)) and done < of:
             raise Interrupted
 
-    scope, bins = resolved.objective.scope, train.bin_tokens or 1
-    learner = Learner(opening.policy, resolved.objective, resolved.settings, world, bins, scope)
-    source = FileSource(data.groups, data.train, train.batch_size, train.epochs, train.seed)
+    learner = learner_of(resolved, opening)
     opened = {"lines": opening.lines(), "steps": opening.steps, "directory": str(directory.path)}
     emit("open", **opened, config=config.model_dump(mode="json"))
     passing = ReferencePass(
@@ -107,12 +111,47 @@ def assemble(
     # sharded weights there is no room for one, and a model given as an object cannot be read again.
     apart = inputs.model is None or opening.model.adapter != "none" or config.reference not in ("start", "base")
     reachable = apart and world.size == 1
-    validation = _validation(learner, data, passing, values, opening.tokenizer, directory, reachable=reachable)
+    validation = _validation(
+        learner, data, passing, values, opening.tokenizer, directory, reachable=reachable, judge=judge_eval
+    )
     _tell_sampling(validation.fixed, opening.model, world, emit)
-    source = replace(source, reference=values)
+    source = source_of(opening, learner, values, directory, judge)
     watch = Watch(directory, config, opening.steps, emit)
     fit = Fit(learner, optimizer, source, config, train.lr, directory, identity, validation, emit, stop, {}, watch)
     return Assembled(fit, opening.model, opening.tokenizer, opening)
+
+
+def learner_of(resolved: Resolved, opening: Opening) -> Learner:
+    """Return what a step's gradient is taken of, yet without a reference at hand."""
+    rollout, bins = opening.config.rollout, opening.config.train.bin_tokens or 1
+    learner = Learner(
+        opening.policy, resolved.objective, resolved.settings, opening.world, bins, resolved.objective.scope
+    )
+    return learner if rollout is None else replace(learner, fresh=True, temperature=rollout.temperature)
+
+
+def source_of(
+    opening: Opening,
+    learner: Learner,
+    values: ReferenceValues | None,
+    directory: RunDirectory,
+    judge: Judge | None,
+) -> Source:
+    """Return what yields the steps: the data itself, or what the policy draws to its prompts."""
+    config, data = opening.config, opening.data
+    if config.rollout is None or judge is None or not isinstance(data.prepared, Prompted):
+        return replace(opening.files, reference=values)
+    draw = Draw(
+        rollout=config.rollout,
+        choice=Choice.of(learner.objective.data, config.rollout),
+        judge=judge,
+        asking=data.prepared.asking,
+        tokenizer=opening.tokenizer,
+        stop_ids=stop_tokens(opening.model.model, opening.tokenizer),
+        seed=config.train.seed,
+    )
+    standing = learner.live if learner.needs.reference and learner.moving is None else None
+    return RolloutSource(opening.files, opening.phases, draw, learner, standing, directory)
 
 
 def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:
@@ -125,10 +164,17 @@ def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, war
             )
         moving = MovingReference(opening.policy, optimizer, config.reference_sync, opening.world)
         return replace(learner, moving=moving, live=moving.live)
-    if learner.needs.divergence:
+    if learner.needs.divergence or (learner.fresh and learner.needs.reference):
         live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)
         return replace(learner, live=live)
     return learner
+
+
+def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
+    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
+    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
+    other = config.eval.judge
+    return own, own if other is None else open_judge(other)
 
 
 def _identity(passing: ReferencePass) -> str:
@@ -151,7 +197,7 @@ def open_run(
         preflight.before_loading(Tokenised(resolved.config, data, tokenizer, date, inputs))
     model = policy_of(resolved, world, tokenizer, inputs)
     reference = describe_reference(resolved.config, model) + described(resolved.config.reference_sync)
-    if resolved.objective.needs(resolved.settings).divergence:
+    if _at_hand(resolved):
         require_at_hand(resolved.config, model, world, given=inputs.model is not None)
     bf16 = uses_bf16(resolved.config, world)
     needs = resolved.objective.needs(resolved.settings)
@@ -180,6 +226,12 @@ def open_run(
     return opening, optimizer
 
 
+def _at_hand(resolved: Resolved) -> bool:
+    """Whether the reference itself is needed while the run goes on, not only its log-probs of the data."""
+    needs = resolved.objective.needs(resolved.settings)
+    return needs.divergence or (needs.reference and resolved.config.rollout is not None)
+
+
 def _compare_start(directory: RunDirectory, data: DataSet, origin: str, warn: Callable[[str], None]) -> None:
     """Say so where a run that has made steps is continued on other data, or with another loss, than it began with."""
     if not directory.checkpoints():
@@ -206,6 +258,11 @@ def _require_possible(config: RunConfig, world: World) -> None:
         ConfigError: `train.weights` or `train.optimizer` contradicts the precision or the number of processes.
     """
     train = config.train
+    if config.rollout is not None and world.size > 1:
+        raise ConfigError(
+            f"rollout is given, and there are {world.size} processes: responses are drawn, judged and kept by one "
+            "process so far; start one."
+        )
     if train.weights == "bf16" and not (uses_bf16(config, world) and world.size == 1):
         raise ConfigError(
             "train.weights is bf16, which needs train.precision bf16 and one process: it keeps no float32 masters and "
@@ -245,7 +302,7 @@ def _settled(
     train = resolved.config.train
     lr, lr_source = learning_rate(resolved.config, resolved.explicit, model.parameters, model.adapter != "none")
     switched = model.adapter != "none" and resolved.config.reference in ("start", "base")
-    sync, in_bins = resolved.config.reference_sync, resolved.objective.needs(resolved.settings).divergence
+    sync, in_bins = resolved.config.reference_sync, _at_hand(resolved)
     second = in_bins and not switched and sync.every is None
     moving = weight_bytes(sync, 2 if bf16 and world.size == 1 else 4, in_bins=in_bins)
     needed = estimate(
@@ -265,6 +322,7 @@ def _validation(
     directory: RunDirectory,
     *,
     reachable: bool,
+    judge: Judge | None,
 ) -> Validation:
     """Gather the held-out groups with their reference log-probs, and the fixed prompts to sample."""
     config = passing.config
@@ -275,6 +333,7 @@ def _validation(
         held = read_groups(data.groups, data.held_out, train_values)
     generates = learner.needs.head == "lm"  # a reward model does not
     shown = _that_fit(held, passing)[: config.eval.samples] if generates else []
+    asking = {group.prompt.tobytes(): one for group, one in zip(held, data.shown, strict=False)}
 
     def live() -> AbstractContextManager[Policy]:
         if learner.moving is not None:
@@ -288,12 +347,15 @@ def _validation(
         max_new_tokens=config.eval.max_new_tokens,
         seed=config.train.seed,
         live=live if learner.needs.reference and (reachable or learner.moving is not None) else None,
+        judge=judge,
+        asking=[asking[prompt.tobytes()] for prompt in shown] if judge is not None else [],
     )
 
     def keep_sample(row: Mapping[str, Any]) -> None:
         directory.append("samples.jsonl", row)
 
-    return Validation(learner, held, data.choosing, fixed, keep_sample, PairLog(directory, tokenizer))
+    answered = [group for group in held if group.responses]
+    return Validation(learner, answered, data.choosing, fixed, keep_sample, PairLog(directory, tokenizer))
 
 
 def _that_fit(held: Sequence[Group], passing: ReferencePass) -> list[Ints]:

@@ -43,6 +43,8 @@ class Learner:
         state: Running values of the objective, float64 scalars on the CPU, the same on all ranks; made anew where none
             are given, and changed in place, once a step.
         moving: The reference, where it follows the policy; then no log-probs of it are kept, and `live` is its own.
+        temperature: Divides the logits of every log-prob: that at which fresh responses are drawn.
+        fresh: Whether responses are drawn as the run goes on, so that nothing of them can be kept beforehand.
     """
 
     policy: Policy
@@ -54,6 +56,8 @@ class Learner:
     live: Live | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
     moving: MovingReference | None = None
+    temperature: float = 1.0
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         self.set_state({**self.objective.state(self.settings), **self.state})
@@ -66,7 +70,7 @@ class Learner:
         """Let the objective's running values follow a step's detached log-probs; rank 0's count on all ranks."""
         if not self.state:
             return
-        following = self.objective.update(logps, whole, self.settings)
+        following = {**self.state, **self.objective.update(logps, whole, self.settings)}
         values = torch.stack([following[name].detach().double() for name in self.state])
         values = self.world.total(values if self.world.rank == 0 else torch.zeros_like(values)).cpu()
         self.set_state(dict(zip(self.state, values, strict=True)))
@@ -75,7 +79,7 @@ class Learner:
         """Return groups with the log-probs of a moving reference as it is now; of one that stands, they have them."""
         if self.moving is None or not groups:
             return groups
-        return self.moving.attach(groups, bin_tokens=self.bin_tokens)
+        return self.moving.attach(groups, bin_tokens=self.bin_tokens, temperature=self.temperature)
 
     def forward(self, batch: PackedBatch) -> Logps:
         """Return a bin's floats, the divergence from the reference among them where it is needed."""
@@ -91,12 +95,13 @@ class Learner:
     @property
     def reads_cache(self) -> bool:
         """Whether the reference's log-probs are computed once and kept."""
-        return self.needs.reference and self.moving is None
+        return self.needs.reference and self.moving is None and not self.fresh
 
     @property
     def needs(self) -> Needs:
-        """What the objective reads."""
-        return self.objective.needs(self.settings)
+        """What the objective reads, of the distribution that responses come from."""
+        needs = self.objective.needs(self.settings)
+        return needs if self.temperature == 1 else replace(needs, temperature=self.temperature)
 
 
 def metric_names(learner: Learner, step: Step) -> list[str]:

@@ -25,7 +25,7 @@ from .preflight.steps import FirstSteps
 from .rundir import RunDirectory
 from .schedule import rate
 from .signals import StopRequest
-from .source import FileSource, Step
+from .source import Source, Step
 from .validate import Validation
 from .watch import Watch
 
@@ -55,7 +55,7 @@ class Fit:
 
     learner: Learner
     optimizer: Optimizer
-    source: FileSource
+    source: Source
     config: RunConfig
     lr: float
     run: RunDirectory
@@ -89,11 +89,10 @@ def fit(job: Fit, *, start: int) -> int:
         _evaluate(job, 0, began)
     else:
         job.diagnosis.restore()
-    with made_ahead(
-        partial(_coming, job), range(start, steps), thread=job.learner.world.device.type == "cuda"
-    ) as coming:
+    ahead = job.source.ahead and job.learner.world.device.type == "cuda"
+    with made_ahead(partial(_coming, job), range(start, steps), thread=ahead) as coming:
         for done in range(start + 1, steps + 1):
-            row = _train_step(job, coming, began)
+            row = _train_step(job, done - 1, coming, began)
             _record(job, "train", row)
             if job.watch is not None:
                 job.watch.after_step(done, row)
@@ -120,12 +119,11 @@ def _coming(job: Fit, index: int) -> tuple[Step, Bins | None]:
     return step, Bins.of(job.learner, step) if job.learner.moving is None else None
 
 
-def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: float) -> dict[str, Any]:
+def _train_step(job: Fit, index: int, coming: Iterator[tuple[Step, Bins | None]], began: float) -> dict[str, Any]:
     started = time.monotonic()
-    step, bins = next(coming)
-    index = step.index
     if job.learner.moving is not None:
         job.learner.moving.follow(index)
+    step, bins = next(coming)
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
         step = replace(step, groups=job.learner.with_reference(step.groups))
         small = small_square(job.learner, job.optimizer, step) if _probed(job, index) else None
@@ -152,6 +150,7 @@ def _train_step(job: Fit, coming: Iterator[tuple[Step, Bins | None]], began: flo
     return {
         "kind": "train",
         "step": index + 1,
+        **step.measures,
         **means,
         "grad_norm": norm,
         "lr": lr,

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..batch.group import Group
+from ..batch.needs import Needs
 from ..config import SyncConfig
 from ..logps.policy import Policy
-from ..logps.reference import PLAIN, require_finite
+from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
 from .distributed import World, local, part_of, reshard
 from .distributed import whole as gathered
@@ -75,7 +76,7 @@ class MovingReference:
                 weight.copy_(own)
             reshard(self._policy)
 
-    def attach(self, groups: Sequence[Group], *, bin_tokens: int) -> list[Group]:
+    def attach(self, groups: Sequence[Group], *, bin_tokens: int, temperature: float = 1.0) -> list[Group]:
         """Return the groups with the reference's log-probs as it is now; ranks share the work and all get the result.
 
         The bins are those of a step's gradient, so that where reference and policy are the same weights, their
@@ -85,9 +86,10 @@ class MovingReference:
             NonFiniteError: A log-prob is NaN or infinite.
         """
         ranks, gather = (self._world.rank, self._world.size), self._world.gather
+        needs = Needs(temperature=temperature)
         with self.live() as reference:
             logps = whole(
-                lambda batch: reference(batch, PLAIN), groups, bin_tokens=bin_tokens, ranks=ranks, gather=gather
+                lambda batch: reference(batch, needs), groups, bin_tokens=bin_tokens, ranks=ranks, gather=gather
             )
         values, _ = by_group(groups, logps)
         require_finite(groups, values, "reference log-prob")

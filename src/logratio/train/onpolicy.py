@@ -2,16 +2,90 @@
 
 from __future__ import annotations
 
-from ..config import RunConfig
+from ..config import RolloutConfig, RunConfig
 from ..errors import ConfigError
+from ..objectives.base import Objective
+
+_USES = ("prompts", "pairs", "demonstrations")
+"""What an objective learns from that can learn from fresh responses."""
 
 
-def require_together(config: RunConfig) -> None:
-    """Refuse `rollout` and judges, which no source reads yet.
+def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunConfig:
+    """Return the recipe with a `rollout` where its objective needs one.
+
+    Args:
+        config: The recipe.
+        objective: What it names.
+        head: What the objective reads.
 
     Raises:
-        ConfigError: One of them is given.
+        ConfigError: `rollout` or a judge is given to what does not use them, is missing, or contradicts another key.
     """
-    for name, given in (("rollout", config.rollout), ("judge", config.judge), ("eval.judge", config.eval.judge)):
+    name = config.objective["name"]
+    if objective.data == "prompts" and config.rollout is None:
+        config = config.model_copy(update={"rollout": RolloutConfig()})
+    rollout = config.rollout
+    if rollout is None:
+        _refuse_judges(config, name)
+        return config
+    if objective.data not in _USES or head == "score":
+        raise ConfigError(
+            f"rollout is given, but objective {name} learns from {objective.data} that are given, not from fresh "
+            "responses; leave rollout out, or choose an on-policy objective, one of pairs, or sft."
+        )
+    for wrong in (_of_pairs, _of_best, _of_others):
+        if says := wrong(config, rollout, objective, name):
+            raise ConfigError(says)
+    return config
+
+
+def _refuse_judges(config: RunConfig, name: str) -> None:
+    for key, given in (("judge", config.judge), ("eval.judge", config.eval.judge)):
         if given is not None:
-            raise ConfigError(f"{name} is given, but runs on fresh responses are not offered yet; leave it out.")
+            raise ConfigError(
+                f"{key} is given, but objective {name} learns from the data as it is and nothing is drawn; leave it "
+                "out, or draw fresh responses with rollout: {k: 4}."
+            )
+
+
+def _of_pairs(config: RunConfig, rollout: RolloutConfig, objective: Objective, name: str) -> str:
+    pairs = objective.data == "pairs"
+    if pairs and rollout.k < 2:
+        return f"rollout.k is {rollout.k}, but objective {name} compares two responses to a prompt; draw 2 or more."
+    if rollout.edges != "best_worst" and not pairs:
+        return f"rollout.edges is {rollout.edges}, but objective {name} compares no responses; leave it out."
+    return ""
+
+
+def _of_best(config: RunConfig, rollout: RolloutConfig, objective: Objective, name: str) -> str:
+    imitates = objective.data == "demonstrations"
+    if rollout.keep == "best" and not imitates:
+        return (
+            f"rollout.keep is best, but objective {name} learns from all responses to a prompt; leave it out, or "
+            "imitate the best with objective sft."
+        )
+    if imitates and (rollout.keep != "best" or rollout.k < 2):
+        return (
+            f"rollout.k is {rollout.k} and rollout.keep is {rollout.keep}, but objective {name} imitates what it is "
+            "given, and gains nothing from its own responses unless the best of several is kept; set rollout.keep to "
+            "best and rollout.k to 2 or more."
+        )
+    return ""
+
+
+def _of_others(config: RunConfig, rollout: RolloutConfig, objective: Objective, name: str) -> str:
+    if config.judge is None:
+        return (
+            f"`judge` is missing: objective {name} learns from what a judge says of fresh responses; add "
+            "`judge: module:function`, a reward model's folder, or a server's URL."
+        )
+    if config.keep.best is not None:
+        return f"keep.best is {config.keep.best}, which runs on fresh responses do not offer yet; leave it out."
+    if config.tokens.overflow == "truncate":
+        return (
+            "tokens.overflow is truncate, which cuts responses, and those are drawn; limit them with "
+            "rollout.max_new_tokens, and choose drop, error or left_prompt for the prompts."
+        )
+    if config.rows.group_by_prompt:
+        return "rows.group_by_prompt is true, but prompts are drawn for row by row; leave it out."
+    return ""

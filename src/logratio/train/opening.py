@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..models.load import Loaded
 from .distributed import World
 from .keys import shown
 from .memory import Estimate
+from .phases import Phases
 from .recipe import Resolved
 from .setup import DataSet
 from .source import FileSource
@@ -55,10 +57,25 @@ class Opening:
     valued: Valued | None = None
 
     @property
+    def files(self) -> FileSource:
+        """The data as steps: of groups to learn from, or of prompts to draw responses to."""
+        train = self.config.train
+        return FileSource(self.data.groups, self.data.train, train.batch_size, train.epochs, train.seed)
+
+    @cached_property
+    def phases(self) -> Phases:
+        """How the batches of prompts are drawn for.
+
+        Raises:
+            ConfigError: There are fewer than rounds.
+        """
+        assert self.config.rollout is not None
+        return Phases.of(self.files.steps, self.config.rollout)
+
+    @property
     def steps(self) -> int:
         """Optimiser steps in the run."""
-        train = self.config.train
-        return FileSource(self.data.groups, self.data.train, train.batch_size, train.epochs, train.seed).steps
+        return self.files.steps if self.config.rollout is None else self.phases.steps
 
     @property
     def held_out(self) -> int:
@@ -82,6 +99,7 @@ class Opening:
             f"loss: {self.resolved.objective.formula}",
             f"reference: {self.reference or 'not needed by this objective'}",
             *([f"values: {self.valued.origin}"] if self.valued else []),
+            *(self._about_rollouts() if self.config.rollout is not None else []),
             f"steps: {self.steps} of up to {train.batch_size} groups; {len(self.data.train):,} groups trained on, "
             f"{self.held_out:,} held out",
             *_not_held_out(self.config, self.data, self.tokenizer),
@@ -89,6 +107,18 @@ class Opening:
             self.memory,
             *_long_groups(self.data, train.bin_tokens or 1),
             *([f"processes: {self.world.size}, {self.world.mode}"] if self.world.size > 1 else []),
+        ]
+
+    def _about_rollouts(self) -> list[str]:
+        rollout, phases = self.config.rollout, self.phases
+        assert rollout is not None
+        most = max(len(phases.batches(i)) for i in range(phases.count))
+        learned = {"pairs": f"pairs ({rollout.edges})", "demonstrations": "the best of them"}
+        what = learned.get(self.resolved.objective.data, "all of them")
+        return [
+            f"rollouts: {phases.count} phases; each draws {rollout.k} responses of at most {rollout.max_new_tokens} "
+            f"tokens at temperature {rollout.temperature:g} to {most * self.config.train.batch_size} prompts or fewer, "
+            f"and learns from {what} in {rollout.epochs * most} steps or fewer",
         ]
 
     def _about_scores(self) -> list[str]:

@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..objectives.base import Objective, Settings
 from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
-from .onpolicy import require_together
+from .onpolicy import with_rollout
 from .sync import require_movable
 from .unread import require_values_read
 
@@ -91,7 +91,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
     require_movable(config, objective.needs(settings))
-    require_together(config)
+    config = with_rollout(config, objective, head=objective.needs(settings).head)
     require_values_read(config, objective.needs(settings))
     return Resolved(config, objective, settings, frozenset(flat))
 

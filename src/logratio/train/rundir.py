@@ -142,7 +142,7 @@ class RunDirectory:
 
 
 _OWN = {".lock", "config.yaml", "manifest.json", "preflight.json", "checkpoints", "report.html", "tensorboard", "wandb"}
-_OWN |= {"findings.json", "pairs.jsonl", *LOGS}
+_OWN |= {"findings.json", "pairs.jsonl", "rollouts", *LOGS}
 """What may be there of a run that never made a step."""
 _WRITTEN_WHOLE = (
     "config.yaml",
@@ -154,6 +154,7 @@ _WRITTEN_WHOLE = (
     "report.html",
     "model",
     "checkpoints/step-????????",
+    "rollouts/phase-??????.jsonl",
 )
 """What appears under its name only when it is complete."""
 

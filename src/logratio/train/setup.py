@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..batch.group import Group
+from ..batch.group import Columns, Group
 from ..batch.needs import Head
 from ..batch.packed import pack
 from ..config import RunConfig
 from ..data.prepare import prepare
 from ..data.prepared import Prepared, held_out
+from ..data.prompts import Asking, Prompted, prepare_prompts
 from ..errors import ConfigError, DataError, ModelError
 from ..evaluate.halves import halves
 from ..evaluate.measure import measured_names
@@ -25,6 +26,7 @@ from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
 from ..models.scalar import settle_padding
 from ..rollout.generate import context, stop_tokens
+from ..rollout.judge import Judge
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
@@ -38,12 +40,14 @@ class Inputs:
     Attributes:
         model, tokenizer: A loaded pair, or None.
         data, eval_data: Iterables of rows, or None.
+        judge: Whatever prefers, or None.
     """
 
     model: Any = None
     tokenizer: Any = None
     data: Any = None
     eval_data: Any = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -51,20 +55,23 @@ class DataSet:
     """Groups with the positions that are trained on and evaluated on.
 
     Attributes:
-        prepared: All groups of the training files, in their order: what the reference cache is filled for.
+        prepared: All groups of the training files, in their order: what the reference cache is filled for; prompts
+            alone where responses are drawn.
         groups: The same, with borrowed responses where the objective needs them.
         train: Positions in `groups` to train on.
         held_out: Positions in `groups` kept from training; empty where evaluation data is given.
         evaluation: Groups of the evaluation files, where given.
         choosing: Which of the groups evaluated on choose a best checkpoint; None unless one is asked for.
+        shown: Text and other fields of each prompt evaluated on, where responses are drawn.
     """
 
-    prepared: Prepared
+    prepared: Prepared | Prompted
     groups: Sequence[Group]
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
     evaluation: Sequence[Group] | None
     choosing: NDArray[np.int64] | None
+    shown: Sequence[Asking] = ()
 
 
 def tokenizer_of(config: RunConfig, inputs: Inputs) -> Any:
@@ -103,6 +110,8 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
     """
     config, objective = resolved.config, resolved.objective
     needs = objective.needs(resolved.settings)
+    if config.rollout is not None:
+        return _prompts(config, tokenizer, inputs, date)
 
     def read(data: Any) -> Prepared:
         found = prepare(
@@ -146,6 +155,45 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
         )
     choosing = _choosing(config, prepared.prompt_hash[held])
     return DataSet(prepared, groups, everything[~held], everything[held], None, choosing)
+
+
+def _prompts(config: RunConfig, tokenizer: Any, inputs: Inputs, date: str) -> DataSet:
+    """Read the prompts that responses are drawn to, and hold some out.
+
+    Raises:
+        DataError: There are too few to hold any out, or rows cannot be used.
+    """
+    rollout, evaluated = config.rollout, config.eval
+    assert rollout is not None
+
+    def read(data: Any, room: int) -> Prompted:
+        return prepare_prompts(
+            data,
+            tokenizer=tokenizer,
+            tokens=config.tokens,
+            template=config.template,
+            rows=config.rows,
+            room=room,
+            date=date,
+        )
+
+    prepared = read(config.data if inputs.data is None else inputs.data, rollout.max_new_tokens)
+    everything = np.arange(len(prepared.groups))
+    given = inputs.eval_data if inputs.eval_data is not None else evaluated.data
+    if given is not None:
+        other = read(given, evaluated.max_new_tokens)
+        kept = np.sort(permutation(len(other.groups), 0, 0)[: evaluated.max_groups]).tolist()
+        apart, shown = [other.groups[i] for i in kept], [other.asking[i] for i in kept]
+        return DataSet(prepared, prepared.groups, everything, everything[:0], apart, None, shown)
+    share, most = evaluated.holdout, evaluated.max_groups
+    held = held_out(prepared.prompt_hash, share=share, most=most, seed=config.train.seed)
+    if held.all():
+        raise DataError(
+            f"all {len(held)} prompts would be held out (eval.holdout {share:g}), so nothing is left to train on; add "
+            "prompts, give eval.data, or set eval.holdout to 0."
+        )
+    shown = [prepared.asking[int(i)] for i in everything[held]]
+    return DataSet(prepared, prepared.groups, everything[~held], everything[held], None, None, shown)
 
 
 def _require_margins(prepared: Prepared, objective: str) -> None:
@@ -216,12 +264,27 @@ def wrap_policy(config: RunConfig, model: Loaded, data: DataSet, valued: Valued 
     policy = Policy(model.model, path=config.train.path, checkpointing=config.train.checkpointing, value=value)
     policy.train(config.train.checkpointing)  # blocks recompute in training mode alone; dropout is 0 in both
     if config.train.path == "auto":
-        first = [data.groups[int(i)] for i in data.train[:2]]  # the plain path takes seconds a group
+        first = [_answered(data.groups[int(i)]) for i in data.train[:2]]  # the plain path takes seconds a group
         lora = None if config.lora is None else config.lora.model_dump(mode="json")
         known_by = {"fingerprint": model.fingerprint, "lora": lora, "seed": config.train.seed}
         known_by |= {} if valued is None or valued.source is None else {"critic": valued.source.fingerprint}
         choose_path_once(policy, pack(first), model.head, model=known_by)
     return policy
+
+
+def _answered(group: Group) -> Group:
+    """Return a group that has responses; one that has none answers twice with the end of its own prompt."""
+    if group.responses:
+        return group
+    responses = (group.prompt[-8:], group.prompt[-4:])
+    return Group(
+        row=group.row,
+        prompt=group.prompt,
+        responses=responses,
+        loss=tuple(np.ones(len(own), np.bool_) for own in responses),
+        edges=np.zeros((0, 2), np.int32),
+        columns=Columns(response={"weight": np.ones(2, np.float32)}, edge={"weight": np.zeros(0, np.float32)}),
+    )
 
 
 def uses_bf16(config: RunConfig, world: World) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,31 @@ class Step:
     Attributes:
         index: Counted from 0 over the whole run.
         groups: At most `batch_size` of them; fewer at the end of an epoch.
+        measures: What the source knows of them, for the step's row; metrics by name.
     """
 
     index: int
     groups: Sequence[Group]
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """What a run learns from, step by step.
+
+    Attributes:
+        ahead: Whether a step can be read before the one before it is made.
+    """
+
+    ahead: ClassVar[bool]
+
+    @property
+    def steps(self) -> int:
+        """Steps in the run, ≥ 1."""
+        ...
+
+    def step(self, index: int) -> Step:
+        """Return step `index`, counted from 0."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,7 @@ class FileSource:
     epochs: float
     seed: int
     reference: Sequence[Floats] | None = None
+    ahead: ClassVar[bool] = True
 
     @property
     def steps_per_epoch(self) -> int:

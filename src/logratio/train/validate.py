@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..batch.group import Group, Ints
 from ..batch.logps import Logps
+from ..data.prompts import Asking
 from ..evaluate.calibration import calibrated
 from ..evaluate.kl import divergences, sample_measures
 from ..evaluate.margins import margin_spread
@@ -18,9 +19,11 @@ from ..evaluate.measure import Scored, objective_measures
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, part, whole
 from ..rollout.generate import Sample, generate
+from ..rollout.judge import Judge
 from .distributed import unsharded
 from .gradient import Learner, Live
 from .pairlog import PairLog
+from .rewards import rewards
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Prompts:
         max_new_tokens: Length limit.
         seed: Of the samples: the same at every evaluation.
         live: The reference, for the KL on these samples; None leaves it out.
+        judge: Scores these samples; None leaves the reward out.
+        asking: Text and other fields of each prompt, for the judge.
     """
 
     prompts: Sequence[Ints]
@@ -42,6 +47,8 @@ class Prompts:
     max_new_tokens: int
     seed: int
     live: Live | None
+    judge: Judge | None = None
+    asking: Sequence[Asking] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ class Validation:
         if fixed.live is not None:
             with fixed.live() as reference:
                 out |= divergences(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
+        if fixed.judge is not None:
+            out |= rewards(fixed.judge, fixed.asking, fixed.prompts, drawn, fixed.tokenizer)
         return {name: measure.to_json() for name, measure in out.items()}
 
 

@@ -13,7 +13,7 @@ from ...batch.group import Floats
 from ...errors import PreflightError
 from ...findings import Finding
 from .. import distributed
-from ..assemble import open_run, with_reference
+from ..assemble import learner_of, open_run, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
 from ..memory import use_huge_pages
@@ -29,6 +29,12 @@ from .scene import Scene
 
 ALONE = 10.0
 """Seconds that the checks have, however short the run is, where nothing else was asked for."""
+
+
+UNANSWERED = (
+    "preflight was left out: it looks at responses, and those of this run are drawn as it goes on; what the first "
+    "steps draw is in rollouts/."
+)
 
 
 def check(
@@ -54,6 +60,9 @@ def check(
         directory = RunDirectory.create(Path(folder)) if world.rank == 0 else RunDirectory(Path(folder), None)
         checks = Preflight(directory, world, emit, full=full, least=ALONE)
         try:
+            if resolved.config.rollout is not None:
+                emit("note", text=UNANSWERED)
+                return []
             _make(checks, resolved, inputs or Inputs())
         except PreflightError:  # what it says is among the findings
             pass
@@ -77,9 +86,7 @@ def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
         on_block=lambda done, of: None,
         warn=lambda text: emit("warning", text=text),
     )
-    bins, scope = opening.config.train.bin_tokens or 1, resolved.objective.scope
-    learner = Learner(opening.policy, resolved.objective, resolved.settings, world, bins, scope)
-    learner = with_reference(learner, optimizer, opening, passing.warn)
+    learner = with_reference(learner_of(resolved, opening), optimizer, opening, passing.warn)
     before_pass(checks, opening, learner, optimizer, passing)
 
 

@@ -1,0 +1,201 @@
+"""What a phase drew, as rows that anybody can read, and as groups to learn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..batch.group import Columns, Floats, Group
+from ..config import RolloutConfig
+from ..data.prompts import Asking
+from ..errors import CheckpointError
+from ..files import atomic_path
+from ..objectives.base import Data
+from ..rollout.generate import Sample
+from ..rollout.judge import Verdict, scores_of
+
+Row = dict[str, Any]
+"""One prompt of a phase, as its file has it: see `row_of`."""
+
+FOLDER = "rollouts"
+
+
+def file_of(run: Path, phase: int) -> Path:
+    """Return the file of a phase, counted from 0 here and from 1 in its name."""
+    return run / FOLDER / f"phase-{phase + 1:06d}.jsonl"
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write a phase as one file, whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a phase.
+
+    Raises:
+        CheckpointError: The file is gone or no longer what was written.
+    """
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} holds what the run was learning from when it stopped, and cannot be read ({error}); put it back, "
+            "or remove the checkpoints of its phase and resume from the one before."
+        ) from error
+
+
+def row_of(
+    index: int, prompt: Sequence[int], asking: Asking, samples: Sequence[Sample], texts: Sequence[str], verdict: Verdict
+) -> Row:
+    """Return what is known of one prompt's responses.
+
+    `prompt`, `responses` and `scores` make the row a row of scored responses, as `--data` reads it; where a judge
+    compared, scores are the shares of comparisons won.
+
+    Args:
+        index: Of the prompt, in the data.
+        prompt: Its tokens.
+        asking: Its text and weight.
+        samples: The responses.
+        texts: The same as text, special tokens removed.
+        verdict: What the judge said.
+    """
+    row: Row = {"prompt": asking.prompt, "responses": list(texts)}
+    if verdict.failed:
+        row["failed"] = verdict.failed
+    else:
+        row["scores"] = list(scores_of(verdict, len(samples)))
+        if verdict.scores is None:
+            row["comparisons"] = [[one.first, one.second, one.probability] for one in verdict.comparisons]
+        if verdict.both_bad:
+            row["both_bad"] = True
+    return row | {
+        "weight": asking.weight,
+        "row": index,
+        "ended": [sample.ended for sample in samples],
+        "usage": dict(verdict.usage),
+        "prompt_tokens": [int(token) for token in prompt],
+        "tokens": [sample.tokens.tolist() for sample in samples],
+        "sampled": [(sample.logps if sample.tempered is None else sample.tempered).tolist() for sample in samples],
+    }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a prompt's responses is learned from.
+
+    Attributes:
+        data: What the objective learns from: "pairs" compares them, others take them one by one.
+        keep: "best" keeps the one judged best.
+        edges: Which pairs are compared.
+    """
+
+    data: Data
+    keep: Literal["all", "best"]
+    edges: Literal["best_worst", "all"]
+
+    @classmethod
+    def of(cls, data: Data, rollout: RolloutConfig) -> Choice:
+        """Return the choice of a recipe."""
+        return cls(data, rollout.keep, rollout.edges)
+
+    def group(self, row: Row) -> Group:
+        """Return a prompt with those of its responses that are learned from.
+
+        A prompt whose responses are judged alike, or are the same, gives no pair: it keeps one response, and no edge.
+        """
+        if self.data == "pairs":
+            edges, probabilities = compared(row, self.edges)
+            used = sorted({k for edge in edges for k in edge}) or [0]
+        else:
+            edges, probabilities = [], []
+            best = int(np.argmax(row["scores"]))
+            used = [best] if self.keep == "best" else list(range(len(row["tokens"])))
+        place = {k: n for n, k in enumerate(used)}
+        weight = float(row["weight"])
+        response = {
+            "weight": np.full(len(used), weight, np.float32),
+            "score": _floats([row["scores"][k] for k in used]),
+            "ended": _floats([float(row["ended"][k]) for k in used]),
+        }
+        edge = {
+            "weight": np.full(len(edges), weight, np.float32),
+            "margin": _floats([row["scores"][winner] - row["scores"][loser] for winner, loser in edges]),
+            "probability": _floats(probabilities),
+            "tie": np.zeros(len(edges), np.float32),
+        }
+        tokens = [np.array(row["tokens"][k], np.int32) for k in used]
+        return Group(
+            row=int(row["row"]),
+            prompt=np.array(row["prompt_tokens"], np.int32),
+            responses=tuple(tokens),
+            loss=tuple(np.ones(len(own), np.bool_) for own in tokens),
+            edges=np.array([[place[winner], place[loser]] for winner, loser in edges], np.int32).reshape(-1, 2),
+            columns=Columns(
+                token={"sampled": _floats([value for k in used for value in row["sampled"][k]])},
+                response=response,
+                edge=edge,
+            ),
+        )
+
+
+def compared(row: Row, which: Literal["best_worst", "all"]) -> tuple[list[tuple[int, int]], list[float]]:
+    """Return the edges (winner, loser) between a prompt's responses, and the probability that each winner is preferred.
+
+    Best and worst are those of the scores. A judge that compared has its own say about every two that it compared;
+    where it contradicts the order of the scores, the probability is ½. Responses of the same tokens are never compared.
+    """
+    scores, tokens = row["scores"], row["tokens"]
+    said = {(first, second): share for first, second, share in row.get("comparisons", ())}
+    said |= {(second, first): 1 - share for (first, second), share in said.items()}
+    if which == "best_worst":
+        pairs = [(int(np.argmax(scores)), int(np.argmin(scores)))] if max(scores) > min(scores) else []
+    elif said:
+        pairs = [pair for pair, share in said.items() if share > 0.5]
+    else:
+        pairs = [pair for pair in permutations(range(len(scores)), 2) if scores[pair[0]] > scores[pair[1]]]
+    edges = sorted((winner, loser) for winner, loser in pairs if tokens[winner] != tokens[loser])
+    return edges, [max(said.get(edge, 1.0), 0.5) for edge in edges]
+
+
+def judged(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of which there is a verdict."""
+    return [row for row in rows if "failed" not in row]
+
+
+def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
+    """Return what a batch's responses and their judgement were; formulas in `logratio.metrics`.
+
+    Args:
+        rows: At least one.
+        groups: What is learned from, with the column `old` where it is known.
+    """
+    out = {
+        "sample_length": float(np.mean([len(tokens) for row in rows for tokens in row["tokens"]])),
+        "ended": float(np.mean([ended for row in rows for ended in row["ended"]])),
+        "judge_failures": float(len(rows) - len(judged(rows))),
+    }
+    if known := [np.array(row["scores"], np.float64) for row in judged(rows)]:
+        out |= {
+            "reward": float(np.mean(np.concatenate(known))),
+            "reward_std": float(np.mean([own.std() for own in known])),
+            "dead_groups": float(np.mean([own.max() == own.min() for own in known])),
+        }
+    tokens = [group.columns.token for group in groups]
+    if tokens and all("old" in own for own in tokens):
+        apart = np.concatenate([own["sampled"].astype(np.float64) - own["old"] for own in tokens])
+        out["sampler_mismatch"] = float(np.abs(apart).mean())
+    return out
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    return np.array(values, np.float32)

@@ -1,0 +1,240 @@
+"""Steps from fresh responses: the policy draws, a judge judges, the objective labels, and the loop trains as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..batch.group import Columns, Floats, Group
+from ..batch.needs import Needs
+from ..config import RolloutConfig
+from ..data.prompts import Asking
+from ..errors import ConfigError, JudgeError, LogratioError
+from ..logps.policy import Policy
+from ..logps.reference import require_finite
+from ..logps.whole import by_group, whole
+from ..maths.counter import stream
+from ..rollout.generate import generate
+from ..rollout.judge import Judge, Verdict
+from . import drawn
+from .distributed import unsharded
+from .drawn import Choice, Row
+from .gradient import Learner
+from .phases import Phases, Place
+from .rewards import asked_of, text_of
+from .rundir import RunDirectory
+from .source import FileSource, Step
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How responses are drawn and judged.
+
+    Attributes:
+        rollout: The recipe's part.
+        choice: What of them is learned from.
+        judge: Whatever prefers.
+        asking: Text and other fields of each prompt, by position in the data.
+        tokenizer: Turns tokens into the text that the judge sees.
+        stop_ids: Tokens that end a response.
+        seed: Of the run.
+    """
+
+    rollout: RolloutConfig
+    choice: Choice
+    judge: Judge
+    asking: Sequence[Asking]
+    tokenizer: Any
+    stop_ids: Sequence[int]
+    seed: int
+
+    def phase(self, learner: Learner, prompts: Sequence[Group], phase: int) -> tuple[list[Row], LogratioError | None]:
+        """Draw and judge; return the rows, and the error of a judge that stopped, with which nothing is judged.
+
+        A sample is a function of (seed, phase, prompt, its number, weights), so a phase drawn again is the same.
+        """
+        seed = int(stream(self.seed, "rollout", phase).integers(1 << 62))
+        with unsharded(learner.policy):
+            samples = generate(
+                learner.policy.model,
+                [group.prompt for group in prompts],
+                k=self.rollout.k,
+                max_new_tokens=self.rollout.max_new_tokens,
+                stop_ids=self.stop_ids,
+                temperature=self.rollout.temperature,
+                seed=seed,
+            )
+        texts = [[text_of(one, self.tokenizer) for one in own] for own in samples]
+        asked = [
+            asked_of(self.asking[group.row], own, group.prompt, self.tokenizer)
+            for group, own in zip(prompts, texts, strict=True)
+        ]
+        verdicts: Sequence[Verdict]
+        failure: LogratioError | None = None
+        try:
+            verdicts = self.judge(asked)
+        except LogratioError as error:
+            failure, verdicts = error, [Verdict(failed=str(error))] * len(asked)
+        rows = [
+            drawn.row_of(group.row, group.prompt.tolist(), self.asking[group.row], own, said, verdict)
+            for group, own, said, verdict in zip(prompts, samples, texts, verdicts, strict=True)
+        ]
+        return rows, failure
+
+
+@dataclass
+class RolloutSource:
+    """Steps from what the present policy draws, phase by phase; nothing is read ahead.
+
+    A phase is on disk, whole, before anything is learned from it: a run that stops in its midst goes on from there,
+    and one that stops before its first checkpoint draws it again, the same.
+
+    Attributes:
+        prompts: Yields the batches of prompts.
+        phases: Which of them are drawn for together.
+        draw: How.
+        learner: The policy that draws and is trained.
+        reference: The reference where log-probs of it are needed and it stands still; None otherwise.
+        run: Where phases are kept.
+    """
+
+    prompts: FileSource
+    phases: Phases
+    draw: Draw
+    learner: Learner
+    reference: Callable[[], AbstractContextManager[Policy]] | None
+    run: RunDirectory
+    ahead: ClassVar[bool] = False
+    _held: _Phase | None = field(default=None, repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Steps in the run, ≥ 1."""
+        return self.phases.steps
+
+    def step(self, index: int) -> Step:
+        """Return step `index`; its phase is drawn with the first of its steps, and otherwise read where it is not held.
+
+        Raises:
+            JudgeError: The judge failed, and nothing is to be skipped; or it failed on a whole batch.
+            CheckpointError: The file of a phase that had begun is gone.
+        """
+        place = self.phases.place(index)
+        if place.first:
+            self._held = self._drawn(place.phase)
+        elif self._held is None or self._held.number != place.phase:
+            self._held = self._read(place.phase)
+        return Step(index, self._groups(self._held, place), self._held.measures[place.batch])
+
+    def _groups(self, phase: _Phase, place: Place) -> list[Group]:
+        """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""
+        groups = phase.batches[place.batch]
+        return [_without_old(group) for group in groups] if place.first else groups
+
+    def _drawn(self, number: int) -> _Phase:
+        batches = [self.prompts.step(index).groups for index in self.phases.batches(number)]
+        rows, failure = self.draw.phase(self.learner, [group for batch in batches for group in batch], number)
+        path = drawn.file_of(self.run.path, number)
+        if failure is not None or not all(self._chosen(rows, batches)):
+            drawn.write(path, rows)
+            raise failure or JudgeError(
+                f"the judge ({self.draw.judge.description}) gave no verdict on any prompt of a batch, so nothing is "
+                f"left to learn from in phase {number + 1}; what was drawn, and why, is in {path}: mend the judge, "
+                "then resume."
+            )
+        before = {name: value.item() for name, value in self.learner.state.items()}
+        columns = [self._columns(groups) for groups in self._chosen(rows, batches)]
+        for row, own in zip(drawn.judged(rows), [one for batch in columns for one in batch], strict=True):
+            row["columns"] = {name: values.tolist() for name, values in own.items()}
+        rows[0]["batches"], rows[0]["state"] = [len(batch) for batch in batches], before
+        drawn.write(path, rows)
+        phase, state = self._labelled(number, rows)
+        self.learner.set_state(state)
+        return phase
+
+    def _chosen(self, rows: Sequence[Row], batches: Sequence[Sequence[Any]]) -> list[list[Group]]:
+        """Return what is learned from of each batch."""
+        return [
+            [self.draw.choice.group(row) for row in drawn.judged(own)] for own in _split(rows, list(map(len, batches)))
+        ]
+
+    def _columns(self, groups: Sequence[Group]) -> list[dict[str, Floats]]:
+        """Return the log-probs of a batch under policy and reference as they are now, in the bins that are trained."""
+        learner = self.learner
+        needs = replace(learner.needs, extras=(), divergence=False)
+        found: list[dict[str, Floats]] = [{} for _ in groups]
+
+        def take(policy: Callable[..., Any], name: str, needs: Needs) -> None:
+            logps = whole(lambda batch: policy(batch, needs), groups, bin_tokens=learner.bin_tokens)
+            values, _ = by_group(groups, logps)
+            require_finite(groups, values, f"{name} log-prob of a fresh response")
+            for own, value in zip(found, values, strict=True):
+                own[name] = value
+            if logps.value_R is not None and name == "old":
+                parts = np.split(logps.value_R.numpy(), np.cumsum([len(value) for value in values])[:-1])
+                for own, value in zip(found, parts, strict=True):
+                    own["value_old"] = value
+
+        if learner.objective.data == "prompts" and (needs.old or needs.value or self._again):
+            take(learner.policy, "old", needs)
+        plain = Needs(temperature=needs.temperature)
+        if learner.needs.reference and learner.moving is not None:
+            attached = learner.with_reference(groups)
+            for own, group in zip(found, attached, strict=True):
+                own["reference"] = group.columns.token["reference"]
+        elif self.reference is not None:
+            with self.reference() as reference:
+                take(reference, "reference", plain)
+        return found
+
+    @property
+    def _again(self) -> bool:
+        """Whether a phase has more than one step."""
+        return self.phases.steps > self.phases.count
+
+    def _read(self, number: int) -> _Phase:
+        return self._labelled(number, drawn.read(drawn.file_of(self.run.path, number)))[0]
+
+    def _labelled(self, number: int, rows: Sequence[Row]) -> tuple[_Phase, dict[str, float]]:
+        """Return a phase from its rows, with what the objective makes of them, and the objective's state after it."""
+        sizes, before = rows[0]["batches"], rows[0]["state"]
+        batches = []
+        for own in _split(rows, sizes):
+            known = drawn.judged(own)
+            batches.append([_with_columns(self.draw.choice.group(row), row["columns"]) for row in known])
+        flat = [group for batch in batches for group in batch]
+        labelled, after = self.learner.objective.label(flat, self.learner.settings, before)
+        if [group.row for group in labelled] != [group.row for group in flat]:
+            raise ConfigError(
+                f"this objective's label returned {len(labelled)} groups for {len(flat)}, or others; it has to return "
+                "the groups that it was given, in their order, with columns added."
+            )
+        made = _split(labelled, [len(batch) for batch in batches])
+        told = [drawn.measures(own, batch) for own, batch in zip(_split(rows, sizes), batches, strict=True)]
+        return _Phase(number, made, told), {**before, **after}
+
+
+@dataclass(frozen=True)
+class _Phase:
+    number: int
+    batches: list[list[Group]]
+    measures: list[dict[str, float]]
+
+
+def _split(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    ends = np.cumsum([0, *sizes]).tolist()
+    return [list(items[begin:end]) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _with_columns(group: Group, columns: dict[str, Sequence[float]]) -> Group:
+    return group.with_columns(token={name: np.array(values, np.float32) for name, values in columns.items()})
+
+
+def _without_old(group: Group) -> Group:
+    columns = group.columns
+    token = {name: values for name, values in columns.token.items() if name != "old"}
+    return replace(group, columns=Columns(token, columns.response, columns.edge, columns.group))
