@@ -229,7 +229,7 @@ def _watched(job: Assembled, checks: Preflight | None, scenes: Sequence[Scene]) 
     (scene,) = scenes
     assert isinstance(job.fit.source, FileSource)
     after_pass(checks, scene, job.fit.source)
-    return replace(job, fit=replace(job.fit, watch=checks.watch(scene, job.fit.source.steps)))
+    return replace(job, fit=replace(job.fit, first_steps=checks.watch(scene, job.fit.source.steps)))
 
 
 def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:

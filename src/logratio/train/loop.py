@@ -50,7 +50,7 @@ class Fit:
         stop: Set by a signal.
         best: What the best checkpoint so far is, by `keep.best`.
         diagnosis: Reads the rows as they come and warns of what they show.
-        watch: Looks at the first steps; None where no checks were asked for, or a run is resumed.
+        first_steps: Looks at the first steps; None where no checks were asked for, or a run is resumed.
     """
 
     learner: Learner
@@ -65,7 +65,7 @@ class Fit:
     stop: StopRequest
     best: dict[str, Any]
     diagnosis: Watch
-    watch: FirstSteps | None = None
+    first_steps: FirstSteps | None = None
 
     def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         """Put back the weights, moments, running values and moving reference of a checkpoint."""
@@ -94,8 +94,8 @@ def fit(job: Fit, *, start: int) -> int:
         for done in range(start + 1, steps + 1):
             row = _train_step(job, done - 1, coming, began)
             _record(job, "train", row)
-            if job.watch is not None:
-                job.watch.after_step(done, row)
+            if job.first_steps is not None:
+                job.first_steps.after_step(done, row)
             evaluated = due(done, steps, job.config.every.eval)
             improved = evaluated and _evaluate(job, done, began)
             asked = job.learner.world.any(bool(job.stop))
@@ -208,7 +208,7 @@ def checkpoint(job: Fit, done: int) -> None:
         path = save(job.run.path / "checkpoints", tensors, progress)
         best = name_of(job.best["step"]) if job.best else None
         keep_last(job.run.checkpoints(), job.config.keep.last, best=best)
-        if job.watch is not None:
-            job.watch.after_checkpoint(path, tensors)
+        if job.first_steps is not None:
+            job.first_steps.after_checkpoint(path, tensors)
         job.emit("checkpoint", path=str(path), step=done)
     job.learner.world.barrier()
