@@ -222,6 +222,7 @@ def _shown(contest: Contest, one: Outcome, heat: float) -> dict[str, Any]:
         "value": one.value,
         "forward": one.forward,
         "backward": one.backward,
+        "flipped": one.flipped,
         "both_bad": one.both_bad,
         "same": duel.same,
         "failed": one.failed,

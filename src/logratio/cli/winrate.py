@@ -1,0 +1,205 @@
+"""`logratio winrate`: models answer the same prompts, a judge compares, and what it said is worth is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import ConfigError
+from ..report.text import number, percent, visible
+
+LISTED = 10
+"""Lost and won prompts that are shown."""
+
+_WIDE = 60
+"""Characters of a prompt or model that are shown."""
+
+
+def run(
+    *models: Annotated[
+        str, Parameter(name="MODEL", help="Two or more: a run, a model folder or hub name, or a file of answers.")
+    ],
+    prompts: Annotated[str, Parameter(help="File, folder or hub name; other fields of a row go to the judge.")],
+    judge: Annotated[
+        str,
+        Parameter(help="module:function, the folder of a reward model or run, or a .yaml file of a recipe's judge."),
+    ],
+    on_failure: Annotated[
+        Literal["skip", "stop"], Parameter(help="Where there is no verdict: leave the pair out and count it, or stop.")
+    ] = "skip",
+    k: Annotated[PositiveInt, Parameter(name="--k", help="Answers a prompt.")] = 1,
+    temperature: Annotated[str, Parameter(help="0 takes the likeliest token; several, as 0,0.5,1, for a sweep.")] = "1",
+    max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of an answer.")] = 128,
+    limit: Annotated[PositiveInt | None, Parameter(help="Take the first so many prompts; default: all.")] = None,
+    by: Annotated[
+        str | None,
+        Parameter(help="Field of the prompts to tell rates apart by; default: category, where there is one."),
+    ] = None,
+    difficulty: Annotated[
+        str | None, Parameter(help="Field of the prompts, a number, to control for beside length.")
+    ] = None,
+    seed: Annotated[NonNegativeInt, Parameter(help="Of answers and intervals.")] = 0,
+    out: Annotated[Path | None, Parameter(help="Folder for results; default: winrates/<A>-<B>.")] = None,
+    as_json: Annotated[
+        bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
+    ] = False,
+) -> None:
+    """Compare models by a judge: win rate with interval, at equal length, in both orders, and who ranks where.
+
+    Answers and judgements are kept in the output folder. The same command again draws and asks only what is missing.
+    """
+    heats = _heats(temperature)
+    from ..rollout.judges import judge_named, open_judge  # after the checks, since opening may load a model
+
+    asked = open_judge(judge_named(judge).model_copy(update={"on_failure": on_failure}))
+    from ..evaluate.winrate.api import winrate
+    from ..report.winrate import write_winrate
+
+    folder = out or Path("winrates") / "-".join(_stem(name) for name in models)
+    progress = Console(stderr=True, highlight=False, markup=False)
+    with progress.status("") as status:
+        result = winrate(
+            models,
+            prompts,
+            asked,
+            out=folder,
+            k=k,
+            temperature=heats,
+            max_new_tokens=max_new_tokens,
+            limit=limit,
+            by=by,
+            difficulty=difficulty,
+            on_failure=on_failure,
+            seed=seed,
+            say=lambda line: status.update(visible(line)),
+        )
+    page = write_winrate(folder)
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    _show(result, _duels(folder))
+    print(f"\n{page}")
+
+
+def _heats(text: str) -> list[float]:
+    """Return the temperatures of a list such as 0,0.5,1.
+
+    Raises:
+        ConfigError: One of them is no number of 0 or more.
+    """
+    try:
+        heats = [float(part) for part in text.split(",")]
+    except ValueError:
+        heats = [math.nan]
+    if not all(0 <= heat < math.inf for heat in heats):
+        raise ConfigError(f"--temperature is {text}, must be numbers of 0 or more, as 1 or 0,0.5,1.")
+    return heats
+
+
+def _stem(name: str) -> str:
+    return Path(name.rstrip("/")).name.partition(".jsonl")[0] or "model"
+
+
+def _duels(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "duels.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"judge: {visible(result['judge'])}")
+    console.print(f"{result['prompts']:,} prompts, {result['settings']['k']} answers each by what is drawn")
+    for own in result["at"]:
+        console.print(f"\ntemperature {own['temperature']:g}" if len(result["at"]) > 1 else "")
+        for pair in own["pairs"]:
+            _pair(console, pair)
+        if len(result["models"]) > 2:
+            _ranking(console, own)
+    if len(result["models"]) == 2 and len(result["at"]) == 1:
+        _listed(console, result["at"][0]["pairs"][0], duels)
+
+
+def _pair(console: Console, pair: Mapping[str, Any]) -> None:
+    console.print(f"{_short(pair['a'])}  over  {_short(pair['b'])}")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    counts = f"{pair['wins']} won, {pair['ties']} tied, {pair['losses']} lost"
+    same = f" ({pair['same']} ties are equal texts)" if pair["same"] else ""
+    failed = f"; {pair['failed']} without a verdict, left out" if pair["failed"] else ""
+    lengths = f"characters {number(pair['length_a'] or 0)} and {number(pair['length_b'] or 0)}"
+    rows = [
+        ("win rate", pair["rate"], f"{counts}{same}{failed}"),
+        ("  at equal length (LC)", pair["controlled"], lengths),
+        ("  of equally long answers", pair["matched"], "the longer at most 1.25 times the other"),
+        ("order flips", pair["flips"], "the winner changes with the order"),
+        ("shown first preferred", pair["shown_first"], "½ without position bias"),
+        ("longer preferred", pair["longer"], "½ where length does not matter"),
+        ("both bad", pair["both_bad"], ""),
+        *((f"{name} ", own, "") for name, own in pair["categories"].items()),
+    ]
+    for name, measure, about in rows:
+        if measure is None or not measure["n"] or (name == "both bad" and not measure["mean"]):
+            continue
+        table.add_row(visible(name), *_cells(measure), f"n {measure['n']:,}  {about}".rstrip())
+    console.print(table)
+
+
+def _ranking(console: Console, own: Mapping[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("rank", "model", "Elo", "95 % interval", "rank, 95 %"):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for place in own["ranking"]:
+        points = place["points"]
+        ends = f"{points['low']:.0f} … {points['high']:.0f}"
+        ranks = f"{place['best']}–{place['worst']}"
+        table.add_row(str(place["rank"]), _short(place["model"]), f"{points['mean']:.0f}", ends, ranks)
+    console.print()
+    console.print(table)
+    for cycle in own["cycles"]:
+        sure = "and by the intervals too" if cycle["sure"] else "though within the intervals' doubt"
+        told = " beats ".join(_short(name) for name in (*cycle["models"], cycle["models"][0]))
+        console.print(f"no ranking shows this cycle: {told} ({sure})")
+    console.print(f"largest gap between a win rate and what the ranking says: {percent(own['misfit'])}")
+
+
+def _listed(console: Console, pair: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:
+    """List prompts that were lost, then some that were won: what got worse is not hidden behind a mean."""
+    for title, chosen in (
+        ("lost", [row for row in duels if row["value"] is not None and row["value"] < 0.5]),
+        ("won", [row for row in duels if row["value"] is not None and row["value"] > 0.5]),
+    ):
+        if chosen:
+            more = f", {len(chosen) - LISTED} more on the page" if len(chosen) > LISTED else ""
+            console.print(f"\n{title} by {_short(pair['a'])} ({len(chosen)}{more})")
+            for row in chosen[:LISTED]:
+                console.print(f"  {_short(_text(row['prompt']))}")
+
+
+def _text(prompt: Any) -> str:
+    from ..report.text import plain
+
+    return plain(prompt)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(visible(text).split())
+    return flat if len(flat) <= _WIDE else f"{flat[: _WIDE // 2]} … {flat[-_WIDE // 2 :]}"
+
+
+def _cells(measure: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a share and its interval as text."""
+    mean = percent(measure["mean"])
+    if measure["low"] is None or measure["high"] is None:
+        return mean, ""
+    return mean, f"{percent(measure['low'])} … {percent(measure['high'])}"
