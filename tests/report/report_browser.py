@@ -99,8 +99,8 @@ class Browser:
     def send(self, method: str, **params) -> dict:
         return self._send(method, self._session, **params)
 
-    def open(self, file: Path, *, width: int, height: int = 900, dark: bool = False, still: bool = False) -> None:
-        """Load a file at a width in CSS pixels and wait until its curves are drawn."""
+    def open(self, file: Path | str, *, width: int, height: int = 900, dark: bool = False, still: bool = False) -> None:
+        """Load a file or address at a width in CSS pixels and wait until its curves are drawn."""
         self.events.clear()
         phone = width < 600
         screen = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
@@ -108,7 +108,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
         self.send("Emulation.setEmulatedMedia", features=[scheme, motion])
-        self.send("Page.navigate", url=file.as_uri())
+        self.send("Page.navigate", url=file if isinstance(file, str) else file.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())
         self.settle()

@@ -42,12 +42,19 @@ VERBS = (
         "DATA … [--eval-data D] [--model M] [--fix FILE]",
         "look for faults in preference data, and mend them",
     ),
+    Verb("label", "Data", "[DATA] [--out FILE] [--status FILE]", "judge pairs by hand, blind, on a local page"),
     Verb(
         "check", "Train", "[RECIPE.yaml] [--full] [--KEY VALUE …]", "look for what is wrong with a run before it starts"
     ),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),
     Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
+    Verb(
+        "winrate",
+        "Judge",
+        "A B [C …] --prompts F --judge J",
+        "let models answer the same prompts, and say which a judge prefers",
+    ),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN [RUN …]", "write a run's report.html again, or compare runs"),
     Verb("diagnose", "Understand", "RUN [--where] [--learned]", "say what a run's metrics show, and what to do"),
@@ -137,7 +144,14 @@ def tell(error: LogratioError) -> None:
     if rank != "0" and isinstance(error, (ConfigError, PeerError)):
         return
     name = "logratio" if rank == "0" else f"logratio (process {rank})"
-    print("\n".join(_wrapped(line) for line in f"{name}: {error}".splitlines()), file=sys.stderr)
+    print("\n".join(_wrapped(line) for line in _shown(f"{name}: {error}").split("\n")), file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """Return a text with which no character of a row or a file's name can speak to the terminal."""
+    from ..report.text import visible  # not before it is needed: `--help` is to be quick
+
+    return visible(text)
 
 
 def _run(words: list[str]) -> int:
@@ -159,7 +173,7 @@ def _run(words: list[str]) -> int:
 def _fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say what went wrong inside this program, and how to show where."""
     lines = [
-        f"logratio: a fault of this program: {kind.__name__}: {error}",
+        _shown(f"logratio: a fault of this program: {kind.__name__}: {error}"),
         "What the run wrote before stays. Run the same command with --debug to see where it happened,",
         f"and report that together with the command and this version: {__version__}.",
     ]

@@ -1,0 +1,1 @@
+"""A person as judge: two responses, blind, on a page that only this machine serves."""
