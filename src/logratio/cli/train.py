@@ -27,6 +27,7 @@ _PANELS = {
     "lora": "Adapter",
     "rollout": "Fresh responses",
     "judge": "Judge",
+    "value": "Values",
     "tokens": "Tokens",
     "template": "Chat template",
     "rows": "Rows",

@@ -215,3 +215,12 @@ def answer(key: str, value: str) -> str | None:
     if key in EXPLAINED:
         return f"`{key}` has no counterpart of that meaning here: {EXPLAINED[key]}."
     return None
+
+
+def table() -> str:
+    """Return the keys that are only named otherwise, ours first, as Markdown."""
+    theirs: dict[str, list[str]] = {}
+    for key, own in RENAMED.items():
+        theirs.setdefault(own, []).append(f"`{key}`")
+    rows = [f"| `{own}` | {', '.join(sorted(keys))} |" for own, keys in theirs.items()]
+    return "\n".join(["| here | there |", "| --- | --- |", *rows])
