@@ -8,8 +8,9 @@ from chat_server import serving
 
 from logratio.config import JudgeConfig
 from logratio.errors import ConfigError, JudgeError
+from logratio.rollout import http
 from logratio.rollout.judge import Asked, Comparison, comparisons_of, scores_of
-from logratio.rollout.judges import http, open_judge
+from logratio.rollout.judges import open_judge
 from logratio.rollout.judges.rubric import RUBRIC, Unreadable, agreed, compared, score_in, verdict_in
 
 PAIR = [Asked("Name a colour.", ("Blue.", "Blue, I think."))]
@@ -261,6 +262,8 @@ def test_a_redirect_takes_the_key_nowhere(status, monkeypatch):
         ({"url": "http://10.0.0.7:8000/v1"}, "unencrypted"),
         ({"url": "http://127.0.0.1.example.org/v1"}, "unencrypted"),
         ({"url": "ftp://127.0.0.1/v1"}, "no address"),
+        ({"url": "http://127.0.0.1:secret/v1"}, "no address"),
+        ({"url": "http://[::1/v1"}, "no address"),
         ({"url": "https://me:secret@judge.example.org/v1"}, "carries a user"),
         ({"url": "https://judge.example.org/v1?key=secret"}, "carries a user, password or query"),
         ({"url": "https://judge.example.org/v1", "model": None}, "judge.model is missing"),

@@ -16,9 +16,8 @@ from typing import Any
 from ...config import JudgeConfig
 from ...errors import ConfigError, JudgeError, LogratioError
 from ...files import cache_root, content_hash, write_json
+from ..http import RequestError, Server
 from ..judge import Asked, Comparison, Verdict, settled
-from .http import RequestError as Failed
-from .http import Server
 from .rubric import RUBRIC, Messages, Said, Unreadable, agreed, compared, score_in, scored, verdict_in
 
 VERSION = 1
@@ -141,7 +140,9 @@ class ChatJudge:
             usage.update(self._paid(answer.body))
             text = _content(answer.body)
             said = self._read(text)
-        except (Failed, Unreadable) as error:
+        except (RequestError, Unreadable) as error:
+            if getattr(error, "hopeless", False):
+                raise JudgeError(f"{self.description} cannot be asked: {error}.") from None
             return Reply(None, str(error), usage)
         try:
             write_json(file, {"text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})

@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...errors import ConfigError, JudgeError
+from ..errors import ConfigError
 
 LARGEST = 16 << 20
 """Bytes of an answer beyond which it is not read."""
@@ -33,11 +33,17 @@ _HOPELESS = {401, 402, 403, 404, 405}  # the next request would fare no better
 
 
 class RequestError(Exception):
-    """A request that failed; its text is a clause. `after` is how long the server asked to wait, in seconds."""
+    """A request that failed; its text is a clause.
 
-    def __init__(self, why: str, *, passing: bool, after: float | None = None) -> None:
+    Attributes:
+        passing: Whether the same request may fare better later.
+        hopeless: Whether every such request would fail: a wrong key, path or model.
+        after: How long the server asked to wait, in seconds.
+    """
+
+    def __init__(self, why: str, *, passing: bool = False, hopeless: bool = False, after: float | None = None) -> None:
         super().__init__(why)
-        self.passing, self.after = passing, after
+        self.passing, self.hopeless, self.after = passing, hopeless, after
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,16 @@ class Server:
     retries: int = 5
 
     @classmethod
-    def at(cls, url: str, *, api_key_env: str | None, timeout: float, retries: int, plain_http: bool = False) -> Server:
+    def at(
+        cls,
+        url: str,
+        *,
+        api_key_env: str | None,
+        timeout: float,
+        retries: int,
+        plain_http: bool = False,
+        part: str = "judge",
+    ) -> Server:
         """Return the server of a recipe.
 
         Args:
@@ -74,27 +89,34 @@ class Server:
             timeout: As the attribute.
             retries: As the attribute.
             plain_http: Whether text may cross a network unencrypted.
+            part: Part of the recipe that names it, for messages.
 
         Raises:
             ConfigError: The address is none, carries a secret, or is unencrypted and not on this machine; or the
                 variable is not set.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f'judge.url is "{url}", which is no address; write it as http://127.0.0.1:8000/v1.')
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of a port that is no number, or half a bracket
+            known = False
+        if not known:
+            raise ConfigError(f"{part}.url is no address; write it as http://127.0.0.1:8000/v1.")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
-                f"judge.url at {parts.hostname} carries a user, password or query, which would be written into the "
+                f"{part}.url at {parts.hostname} carries a user, password or query, which would be written into the "
                 "run's records; leave it out, and put a key into the variable that api_key_env names."
             )
-        if parts.scheme == "http" and not plain_http and not _on_this_machine(parts.hostname):
+        if parts.scheme == "http" and not plain_http and not _on_this_machine(str(parts.hostname)):
             raise ConfigError(
-                f"judge.url is {url}, over which prompts, responses and key would cross the network unencrypted; use "
-                "https, or set judge.plain_http: true."
+                f"{part}.url is {url}, over which prompts, responses and key would cross the network unencrypted; use "
+                f"https, or set {part}.plain_http: true."
             )
         key = os.environ.get(api_key_env, "").strip() if api_key_env else ""
         if api_key_env and not key:
-            raise ConfigError(f"judge.api_key_env is {api_key_env}, which is not set; export it, or leave it out.")
+            raise ConfigError(f"{part}.api_key_env is {api_key_env}, which is not set; export it, or leave it out.")
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"{part}.api_key_env is {api_key_env}, which holds no key: keys are plain characters.")
         return cls(url.rstrip("/"), key, timeout, retries)
 
     def post(self, path: str, body: dict[str, Any], halted: threading.Event | None = None) -> Answer:
@@ -110,7 +132,6 @@ class Server:
 
         Raises:
             RequestError: It failed for good.
-            JudgeError: The server refuses every such request: a wrong key, path or model.
         """
         halted = halted or threading.Event()
         for attempt in range(self.retries + 1):
@@ -119,10 +140,10 @@ class Server:
             except RequestError as error:
                 if not error.passing or attempt == self.retries:
                     times = f" ({attempt + 1} attempts)" if attempt else ""
-                    raise RequestError(f"{error}{times}", passing=False) from None
+                    raise RequestError(f"{error}{times}", hopeless=error.hopeless) from None
                 backoff = min(_FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1)
                 if halted.wait(backoff if error.after is None else error.after):
-                    raise RequestError(f"{error}, and was not asked again", passing=False) from None
+                    raise RequestError(f"{error}, and was not asked again") from None
         raise AssertionError("the loop returns or raises")
 
     def _once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -135,17 +156,17 @@ class Server:
         if status != 200:
             said = f"the server answered {status}{_message(text)}"
             if status in _HOPELESS or 300 <= status < 400:
-                raise JudgeError(f"{self.url}{path}: {said}; check url, model and key.")
+                raise RequestError(f"{self.url}{path}: {said}; check url, model and key", hopeless=True)
             wait = None if after is None else _seconds(after)
             if wait is not None and wait > LONGEST_WAIT:
-                raise RequestError(f"{said} and asks to wait {wait:.0f} s", passing=False)
+                raise RequestError(f"{said} and asks to wait {wait:.0f} s")
             raise RequestError(said, passing=status in _PASSING, after=wait)
         try:
             found = json.loads(text)
         except ValueError:
             raise RequestError("the answer is no JSON", passing=True) from None
         if not isinstance(found, dict):
-            raise RequestError("the answer is no JSON object", passing=False)
+            raise RequestError("the answer is no JSON object")
         return found
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, str | None, str]:
@@ -178,7 +199,7 @@ class Server:
         if late.is_set():
             raise TimeoutError
         if len(raw) > LARGEST:
-            raise RequestError(f"the answer is longer than {LARGEST >> 20} MiB", passing=False)
+            raise RequestError(f"the answer is longer than {LARGEST >> 20} MiB")
         if declared is not None and declared.isdigit() and len(raw) < int(declared):
             raise http.client.IncompleteRead(raw)
         text = raw.decode("utf-8", "replace")
