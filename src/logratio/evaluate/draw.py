@@ -17,7 +17,7 @@ from ..data.schema import PROMPTS, Row
 from ..data.source import SAMPLE
 from ..errors import DataError, RunError
 from ..models.dropout import returns_dropout
-from ..records import Prompt, Text
+from ..records import Origin, Prompt, Text
 from ..rollout.generate import generate, plainly, stop_tokens
 from .subject import Subject, opened, subject_of
 
@@ -96,6 +96,11 @@ def _questions(items: Sequence[Item]) -> Iterator[Question]:
         left = {*PROMPTS, *_ANSWERS, *_SAMPLES, "system", "tools"}
         others = {name: value for name, value in row.values.items() if name not in left}
         yield Question(Prompt(prompt=prompt, tools=tools, origin=row.origin), others)
+
+
+def asked(prompts: Sequence[Text]) -> list[Question]:
+    """Return prompts that stand in no file."""
+    return [Question(Prompt(prompt=prompt, origin=Origin("prompts", n))) for n, prompt in enumerate(prompts, 1)]
 
 
 @returns_dropout
