@@ -54,6 +54,10 @@ class JudgeError(LogratioError):
     """A judge that cannot be opened, fails or answers nonsense; says which and why."""
 
 
+class EngineError(LogratioError):
+    """What draws responses in place of the built-in sampler, and cannot, or draws what was not asked for."""
+
+
 class NonFiniteError(LogratioError):
     """A loss, log-prob or gradient that is NaN or infinite; names step, rows and tensor."""
 

@@ -1,0 +1,1 @@
+"""Engines that draw responses outside this process or by another library."""
