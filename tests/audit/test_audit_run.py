@@ -40,6 +40,18 @@ def command(capsys, *words):
     return caught.value.code, told.out, told.err
 
 
+def test_rows_and_names_of_files_cannot_speak_to_the_terminal(tmp_path, capsys):
+    hostile = "\x1b]0;title\x07\x9b31m\u202e"
+    writer = Writer(1)
+    data = [{**row, "annotator": f"{hostile}{i % 3}"} for i, row in enumerate(writer.pair() for _ in range(30))]
+    data += [{**row, "prompt": f"{hostile} {row['prompt']}"} for row in data[:9]] * 3
+    own = file_of(tmp_path, data, f"pairs{hostile}.jsonl")
+    out, clean = tmp_path / f"out{hostile}", tmp_path / f"clean{hostile}.jsonl"
+    code, told, said = command(capsys, own, "--out", out, "--fix", clean)
+    assert code == 0 and told.count("⟨U+001B⟩]0;title⟨U+0007⟩⟨U+009B⟩31m⟨U+202E⟩") >= 4
+    assert not [mark for mark in told + said if (ord(mark) < 32 and mark != "\n") or mark in "\x9b\u202e"]
+
+
 def test_the_command_prints_verdicts_and_writes_the_document_and_its_page(tmp_path, capsys):
     writer = Writer(1)
     data = [writer.pair() for _ in range(80)]

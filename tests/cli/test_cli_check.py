@@ -3,30 +3,21 @@
 import json
 
 import pytest
+from commands import called, furnished
 from rich.console import Console
 
 from logratio.cli import found
-from logratio.cli.app import main
+from logratio.cli.app import tell
 from logratio.cli.progress import ProgressLines
 from logratio.data.tokenize import Encoder
+from logratio.errors import DataError
 from logratio.findings import Example, Finding
 from logratio.train.events import Event
-from small_files import write_model, write_pairs
-
-
-def called(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    told = capsys.readouterr()
-    return caught.value.code, told.out, told.err
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("place")
-    write_model(folder / "model")
-    write_pairs(folder / "pairs.jsonl", 32)
-    return folder
+    return furnished(tmp_path_factory.mktemp("place"), 32)
 
 
 def given(place):
@@ -84,6 +75,21 @@ def test_text_of_rows_cannot_speak_to_the_terminal():
     whole.encode()  # half a character, as a row may hold, cannot be printed
     assert "⟨U+001B⟩[31mred" in whole and "⏎next" in whole and lines[0].endswith(" [0.250 s]")
     assert len(lines[-1]) < 400 and " … " in lines[-1]
+
+
+def test_errors_notes_and_paths_cannot_speak_to_the_terminal_either(capsys):
+    tell(DataError(f"row 3 says {HOSTILE}\nsecond line"))
+    with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True)) as progress:
+        progress(Event("note", {"text": f"Says {HOSTILE}."}))
+        progress(Event("warning", {"text": f"Says {HOSTILE}."}))
+        progress(Event("open", {"lines": [f"data: {HOSTILE}"], "directory": f"runs/{HOSTILE}"}))
+        progress(Event("done", {"directory": f"runs/{HOSTILE}", "status": "finished", "step": 3}))
+    told = capsys.readouterr()
+    assert told.err.startswith("logratio: row 3 says ⟨U+001B⟩[31mred") and told.err.endswith("second line\n")
+    assert told.out.count("⟨U+001B⟩[31mred") >= 6
+    for text in (told.out, told.err):
+        assert not [mark for mark in text if (ord(mark) < 32 and mark != "\n") or mark in HIDDEN]
+        text.encode()
 
 
 def test_what_is_trained_on_is_marked_by_word_and_style():

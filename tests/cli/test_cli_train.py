@@ -5,6 +5,7 @@ import json
 import pytest
 import torch.distributed as dist
 import yaml
+from commands import called, furnished
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from logratio import objectives
@@ -12,24 +13,14 @@ from logratio.cli.app import main
 from logratio.cli.train import _settings
 from logratio.config import RunConfig
 from logratio.train.keys import keys
-from small_files import write_model, write_pairs
 
 QUICK = ["--eval.max_new_tokens", "8", "--eval.samples", "2", "--every.eval", "1"]
-
-
-def called(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    told = capsys.readouterr()
-    return caught.value.code, told.out, told.err
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a model, pairs, and a finished run."""
-    folder = tmp_path_factory.mktemp("place")
-    write_model(folder / "model")
-    write_pairs(folder / "pairs.jsonl", 64)
+    folder = furnished(tmp_path_factory.mktemp("place"), 64)
     given = ["--model", str(folder / "model"), "--data", str(folder / "pairs.jsonl"), "--output", str(folder / "run")]
     with pytest.raises(SystemExit) as caught:
         main(["train", *given, "--batch-size", "16", "--lr", "3e-3", *QUICK])

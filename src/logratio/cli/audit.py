@@ -16,6 +16,7 @@ from ..config import RowsConfig
 from ..errors import ConfigError
 from ..files import write_json
 from ..findings import LEVELS, Finding, worst
+from .found import one_line
 
 if TYPE_CHECKING:
     from ..audit.run import Audited
@@ -72,11 +73,12 @@ def run(
     _show(own)
     folder = out or Path("audits") / f"{datetime.date.today():%Y-%m-%d}-{_stem(data)}"
     for path in _written(own, folder):
-        print(path)
+        print(one_line(str(path)))
     if fix is not None:
         from ..audit.repair import repair
 
-        print("\n".join([str(fix), *repair(data, fix, own.rows, own.alike, own.held, own.held_alike).lines()]))
+        lines = repair(data, fix, own.rows, own.alike, own.held, own.held_alike).lines()
+        print("\n".join(one_line(line) for line in (str(fix), *lines)))
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -104,7 +106,7 @@ def _show(own: Audited) -> None:
     console = Console(highlight=False, markup=False)
     document = own.document()
     for file, name in own.rows.report.formats.items():
-        console.print(f"{file}: {name}", soft_wrap=True)
+        console.print(one_line(f"{file}: {name}"), soft_wrap=True)
     counts = {level: sum(found.level == level for found in own.findings) for level in reversed(LEVELS)}
     said = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
     console.print(f"{own.rows.count:,} rows, {len(own.findings)} findings in {document['seconds']:.1f} s: {said}\n")
@@ -113,12 +115,12 @@ def _show(own: Audited) -> None:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for found in sorted(own.findings, key=lambda found: -LEVELS.index(found.level)):
-        table.add_row(Text(found.level, _STYLES[found.level]), found.name.replace("_", " "), _said(found))
+        table.add_row(Text(found.level, _STYLES[found.level]), one_line(found.name.replace("_", " ")), _said(found))
     console.print(table)
     if worst(own.findings) == "stop":
         console.print("\nstop: training on this data, or evaluating with it, would mislead; see to that first.")
 
 
 def _said(found: Finding) -> str:
-    remedy = f"\n→ {found.remedy}" if found.remedy and found.level in ("look", "stop") else ""
-    return f"{found.says}{remedy}"
+    remedy = f"\n→ {one_line(found.remedy)}" if found.remedy and found.level in ("look", "stop") else ""
+    return f"{one_line(found.says)}{remedy}"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
+from ..report.text import visible
 from ..train.events import Event
 from . import found
 
@@ -74,11 +75,11 @@ class ProgressLines:
         """Tell one event."""
         data = event.data
         if event.kind in ("note", "warning"):
-            self._console.print(f"{'warning: ' if event.kind == 'warning' else ''}{data['text']}")
+            self._console.print(visible(f"{'warning: ' if event.kind == 'warning' else ''}{data['text']}"))
         elif event.kind == "open":
-            self._console.print("\n".join(data["lines"]))
+            self._console.print("\n".join(map(visible, data["lines"])))
             if data["directory"]:
-                self._console.print(f"run directory: {data['directory']}\n")
+                self._console.print(f"run directory: {found.one_line(str(data['directory']))}\n")
         elif event.kind == "preflight":
             self._preflight(data["finding"], data["verdict"])
         elif event.kind == "reference":
@@ -121,13 +122,13 @@ class ProgressLines:
             self._console.print(f"{what} {done}/{of}: {told}")
 
     def _done(self, data: Mapping[str, Any]) -> None:
-        where = data["directory"]
+        where = found.one_line(str(data["directory"]))
         if data["status"] == "interrupted":
             self._console.print(f"\nstopped after step {data['step']}; continue with: logratio train --resume {where}")
             return
         self._console.print(f"\nfinished: {where}/model loads in transformers; {where}/report.html shows the run.")
         sample = "" if data.get("head") == "score" else f"logratio sample {where}; "  # a reward model does not write
-        graver = _graver(Path(where))
+        graver = _graver(Path(data["directory"]))
         if graver:
             self._console.print(f"diagnosis: {graver}; logratio diagnose {where} says what to do")
         self._console.print(f"next: {sample}logratio eval {where} --data FILE")
