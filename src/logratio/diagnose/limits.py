@@ -1,7 +1,7 @@
 """All thresholds of the diagnosis, each with its reason. Fixed on runs in the built-in world, then used as they are.
 
-Three are exceptions, set on three runs of models of stories that somebody had ruined on purpose: `FAR_DRIFTED` here, and
-`ENTROPY_HIGH` and `ENTROPY_APART` in `logratio.metrics`, since reports use them too.
+Three are exceptions, set on three runs of models of stories that somebody had ruined on purpose: `FAR_DRIFTED` here,
+and `ENTROPY_HIGH` and `ENTROPY_APART` in `logratio.metrics`, since reports use them too.
 """
 
 from __future__ import annotations
