@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ _MAIN = Group.create_ordered("Sweep", sort_key=0)
 _ABOUT_RECIPE = "A YAML file with a recipe, as for `logratio train`."
 _ABOUT_GRID = "A key with the values that it takes; give the option again for another key: all combinations are run."
 _ABOUT_OUTPUT = "The folder that holds the runs; default: runs/sweep-<name of the recipe>."
+_ABOUT_QUICK = "Run the short form of a study, as its recipe describes it."
 _ABOUT_RESUME = "Go on with the sweep in this folder, as it was asked for."
 
 
@@ -30,6 +32,7 @@ def run(
     ] = (),
     output: Annotated[Path | None, Parameter(help=_ABOUT_OUTPUT, metavar="FOLDER", group=_MAIN)] = None,
     resume: Annotated[Path | None, Parameter(help=_ABOUT_RESUME, metavar="FOLDER", group=_MAIN)] = None,
+    quick: Annotated[bool, Parameter(help=_ABOUT_QUICK, negative="", group=_MAIN)] = False,
     **options: Any,
 ) -> int:
     """Train by a recipe once for each combination of values, and return the exit code.
@@ -40,7 +43,7 @@ def run(
     from ..sweep.record import Given, given_of
 
     if resume is not None:
-        if recipe or overrides or grid or output:
+        if recipe or overrides or grid or output or quick:
             raise ConfigError(
                 f"--resume {resume} goes on with that sweep as it was asked for, so nothing else can be given; drop it."
             )
@@ -49,7 +52,41 @@ def run(
         document = {} if recipe is None else read(recipe)
         given = Given(document, overrides, grid)
         folder = output or Path(document.pop("output", None) or _folder(recipe))
+    if "study" in given.recipe:
+        return _study(given, folder, quick=quick)
+    if quick:
+        raise ConfigError("--quick is the short form of a study, and this recipe has no `study`; drop it.")
     return _sweep(given, folder)
+
+
+def _study(given: Any, folder: Path, *, quick: bool) -> int:
+    """Run a study: methods × settings × seeds."""
+    from ..sweep.conduct import run_study
+    from ..sweep.record import Given
+    from ..sweep.study import plan, study_of
+
+    if given.grids or given.overrides:
+        raise ConfigError(
+            "a study says in its recipe in what its runs differ, so neither --grid nor a key can be given beside it; "
+            "write them there."
+        )
+    document = dict(given.recipe)
+    study = study_of(document, quick=quick)
+    assert study is not None
+    console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"{time.monotonic() - began:5.0f} s  {line}")
+
+    given = Given({**document, "study": study.model_dump(mode="json", exclude_unset=True)}, {}, ())  # --quick applied
+    world = None
+    if study.world is not None:
+        from ..testbed.frontier import study_folder
+
+        world = study_folder(study.world.size, study.world.seed, say=say)
+    swept = run_study(given, plan(document, study, folder, world), folder, say=say)
+    console.print(f"\nwritten: {folder / 'frontier.json'}; {folder / 'frontier.html'} shows it.")
+    return _ended(swept, folder)
 
 
 def _folder(recipe: Path | None) -> Path:
@@ -72,6 +109,12 @@ def _sweep(given: Any, folder: Path) -> int:
         if entry["status"] == "failed":
             console.print(f"\nfailed: {table.called(entry)}: {entry['error']}")
     console.print(f"\nwritten: {folder / 'sweep.json'}; {folder / 'sweep.html'} shows the comparison.")
+    return _ended(swept, folder)
+
+
+def _ended(swept: Any, folder: Path) -> int:
+    """Say how to go on, where that is needed, and return the exit code."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     if swept.status == "interrupted":
         console.print(f"go on with: logratio sweep --resume {folder}")
     elif swept.status == "failed":

@@ -38,7 +38,8 @@ def legend(figure: Figure) -> list[Key]:
     elif isinstance(figure, Scatter):
         for dots in figure.dots:
             tone, dash, marker = look(dots.look)
-            keys.append(Key(dots.label, tone, dash if dots.joined else "", marker, bool(dots.low)))
+            line, point = dash if dots.joined else "", "" if dots.bare else marker
+            keys.append(Key(dots.label, tone, line, point, bool(dots.low) and not dots.bare))
     elif isinstance(figure, Bars):
         told = len(figure.series) > 1 or figure.series[0][0] != figure.y_label
         for index, (label, _) in enumerate(figure.series if told else ()):

@@ -12,6 +12,9 @@ from .text import shown
 HEIGHT = 300
 """Of a plot, in pixels."""
 
+LONGEST_ABOUT = 200
+"""Characters of what a readout says of a point beside its numbers."""
+
 TABLE_ROWS = 60
 """Points of one kind listed in the table behind a plot."""
 
@@ -107,9 +110,9 @@ def _draw(fig: Any, plot: Scatter, dots: Dots) -> Any:
     tag = [f"tone:{tone}"]
     x, y = [dots.x[i] for i in kept], [dots.y[i] for i in kept]
     if dots.joined:
-        path = fig.line(x, y, line_width=1.5, line_dash=dash)
+        path = fig.line(x, y, line_width=2.5 if dots.bare else 1.5, line_dash=dash)
         path.glyph.tags = tag
-    whole = [(dots.x[i], ends) for i in kept if (ends := _ends(dots, i))[0] is not None]
+    whole = [] if dots.bare else [(dots.x[i], ends) for i in kept if (ends := _ends(dots, i))[0] is not None]
     if whole:
         at, low, high = [a for a, _ in whole], [ends[0] for _, ends in whole], [ends[1] for _, ends in whole]
         bars = fig.segment(at, low, at, high, line_width=1.5)
@@ -121,7 +124,7 @@ def _draw(fig: Any, plot: Scatter, dots: Dots) -> Any:
         "y",
         source=ColumnDataSource(columns),
         marker=marker,
-        size=6 if many else 9,
+        size=0 if dots.bare else 6 if many else 9,
         line_width=1 if many else 1.5,
         fill_alpha=0.25 if many else 1.0,
     )
@@ -135,4 +138,4 @@ def _text(plot: Scatter, dots: Dots, i: int) -> str:
         f"{named(plot.x_label, LONGEST_TITLE)}: {_told(dots.x[i], plot.share_x)}",
         f"{named(plot.y_label, LONGEST_TITLE)}: {shown(Interval(dots.y[i], *_ends(dots, i), share=plot.share))}",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([named(dots.about[i], LONGEST_ABOUT)] if dots.about else [])])

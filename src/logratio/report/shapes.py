@@ -72,6 +72,8 @@ class Dots:
         high: Upper ends.
         joined: Join them by a line in the order given, a path.
         look: As in `Series`.
+        about: A further line of each point's readout; empty for none.
+        bare: Draw the path alone, without its points: a curve that was computed, among points that were measured.
     """
 
     label: str
@@ -82,6 +84,8 @@ class Dots:
     high: Sequence[float] = ()
     joined: bool = False
     look: int = 0
+    about: Sequence[str] = ()
+    bare: bool = False
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _where(failing: Sequence[Mapping[str, Any]], of: int) -> str:
         return ""
     first, *others = failing
     common = {path: value for path, value in first.items() if all(other[path] == value for other in others)}
-    told = ", ".join(f"{path}={_text(value)}" for path, value in (common or first).items())
+    told = ", ".join(f"{path}={as_text(value)}" for path, value in (common or first).items())
     return f" (at {told}{'' if common else f' and {len(others)} more'})"
 
 
@@ -166,7 +166,7 @@ def _refuse_twins(checked: Sequence[tuple[Mapping[str, Any], Resolved]]) -> None
         for other, known in seen:
             if known.config == resolved.config:
                 differing = [path for path in point if point[path] != other[path]] or list(point)
-                pairs = ", ".join(f"`{path}` {_text(other[path])} and {_text(point[path])}" for path in differing)
+                pairs = ", ".join(f"`{path}` {as_text(other[path])} and {as_text(point[path])}" for path in differing)
                 lines[f"two runs of the grid would be the same: {pairs}; give each value once."] = None
         seen.append((point, resolved))
     if lines:
@@ -179,7 +179,7 @@ def _named(checked: Sequence[tuple[Mapping[str, Any], Resolved]], grid: Sequence
     out: list[Cell] = []
     for point, resolved in checked:
         values = {path: _resolved_text(resolved, path, value) for path, value in point.items()}
-        name = "_".join(f"{short[path]}-{_for_a_folder(value)}" for path, value in values.items())
+        name = "_".join(f"{short[path]}-{folder_name(value)}" for path, value in values.items())
         if any(cell.name == name for cell in out):
             name += f"-{_digest(repr(values))}"
         config = resolved.config.model_copy(update={"output": str(output / name)})
@@ -192,16 +192,18 @@ def _resolved_text(resolved: Resolved, path: str, given: Any) -> str:
     node: Any = resolved.config.model_dump()
     for part in ("objective.name" if path == "objective" else path).split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
-    return _text(given if node is None or isinstance(node, (Mapping, list, tuple)) else node)
+    return as_text(given if node is None or isinstance(node, (Mapping, list, tuple)) else node)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value as a table shows it."""
     if isinstance(value, float) and float(f"{value:g}") != value:
         return repr(value)
     return shown(value) if not isinstance(value, Mapping) else yaml.safe_dump(value, default_flow_style=True).strip()
 
 
-def _for_a_folder(text: str) -> str:
+def folder_name(text: str) -> str:
+    """Return a value as part of a folder's name: its last part where it is a path, cut where it is long."""
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "-", Path(text).name if "/" in text else text).strip("-.") or "none"
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 9]}-{_digest(text)}"
 

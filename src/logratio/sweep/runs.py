@@ -68,14 +68,14 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
             "`torchrun -m logratio train`, which share what is cached too."
         )
     planned = cells(given.recipe, given.overrides, axes(given.grids), output)
-    _require_models(planned)
+    require_models(planned)
     with claimed(output, given, planned) as record:
         record.save()
         status: Status = "finished"
         for number, (cell, entry) in enumerate(zip(planned, record.entries, strict=True), 1):
-            if entry["status"] != "finished" or not _left_whole(output / cell.name):
+            if entry["status"] != "finished" or not left_whole(output / cell.name):
                 with listening(cell, entry, number, len(planned)) as listener:
-                    _run(cell, entry, record, listener)
+                    run_cell(cell, entry, record.save, listener)
                 _forget()
             if entry["status"] == "interrupted":
                 status = "interrupted"
@@ -85,7 +85,7 @@ def sweep(given: Given, output: Path, *, listening: Listening = _silent) -> Swep
         return Swept(output, status, record.entries)
 
 
-def _require_models(planned: Sequence[Cell]) -> None:
+def require_models(planned: Sequence[Cell]) -> None:
     """Look every model up by its config, so that a misspelt one is not met hours later.
 
     Raises:
@@ -103,13 +103,14 @@ def _forget() -> None:
     torch.cuda.empty_cache()  # does nothing where no GPU was used
 
 
-def _left_whole(directory: Path) -> bool:
+def left_whole(directory: Path) -> bool:
+    """Whether a run's directory has its model and evaluation, so that nothing is left to do."""
     return (directory / "model").is_dir() and (directory / "evaluation.json").is_file()
 
 
-def _run(cell: Cell, entry: Entry, record: Record, listener: Listener) -> None:
-    """Start or continue a run, and record how it ended."""
-    watch = _Watch(cell, entry, record)
+def run_cell(cell: Cell, entry: Entry, save: Callable[[], None], listener: Listener) -> None:
+    """Start or continue a run, and note in its entry how it ended; `save` is called whenever the entry changed."""
+    watch = _Watch(cell, entry, save)
     watch.begin()
     try:
         result = api.run(cell.resolved, resume="auto", listeners=[watch, listener])
@@ -136,7 +137,7 @@ class _Watch:
 
     cell: Cell
     entry: Entry
-    record: Record
+    save: Callable[[], None]
     began: float = 0.0
     earlier: float = 0.0
     blocks: tuple[int, int] = (0, 0)
@@ -145,7 +146,7 @@ class _Watch:
     def begin(self) -> None:
         self.began, self.earlier = time.monotonic(), self.entry["seconds"]
         self.entry.update(status="running", error=None)
-        self.record.save()
+        self.save()
 
     def __call__(self, event: Event) -> None:
         if event.kind == "reference":
@@ -156,7 +157,7 @@ class _Watch:
 
     def note(self) -> None:
         self.entry["seconds"] = round(self.earlier + time.monotonic() - self.began, 3)
-        self.record.save()
+        self.save()
 
     def _reference(self, done: int, of: int) -> None:
         """The first event of a pass tells how many blocks were there, each further one how many are now."""

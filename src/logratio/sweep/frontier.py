@@ -1,0 +1,116 @@
+"""What a study found: every run's points, the frontier above them, best-of-N, and rewards at equal KL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..evaluate.frontier import BIAS, best_of_n, beta_ladder, frontier_at, gibbs_tilts
+from ..evaluate.tracks import Track, crossing, reward_at
+from ..maths.intervals import mean_interval
+from .points import Ruler, measured, reference_rewards
+from .record import Entry
+from .study import Planned, setting_of
+
+FRONTIER = "frontier.json"
+
+
+def compose(planned: Planned, folder: Path, entries: Sequence[Entry], ruler: Ruler) -> dict[str, Any]:
+    """Return what `frontier.json` holds: points of all runs, frontier, best-of-N, and rewards at equal KL."""
+    config = planned.config
+    points = {entry["name"]: measured(folder / entry["name"], ruler) for entry in entries}
+    prompts = {rows[0]["prompts"] for rows in points.values() if rows}
+    if len(prompts) > 1:
+        raise ConfigError(
+            f"the runs in {folder} were measured on different prompts; run the study into another folder."
+        )
+    reference = reference_rewards(folder, ruler)
+    rewards = np.array(reference["rewards"]) if reference else None
+    tilts = [] if rewards is None else gibbs_tilts(rewards, beta_ladder(rewards))
+    ns = [] if rewards is None else [2**i for i in range(rewards.shape[1].bit_length()) if 2**i <= rewards.shape[1]]
+    bests = [] if rewards is None else best_of_n(rewards, ns)
+    variants = list(dict.fromkeys(entry["values"]["variant"] for entry in entries))
+    tracks = {name: _tracks([e for e in entries if e["values"]["variant"] == name], points) for name in variants}
+    levels = []
+    for level in config.levels:
+        best = crossing([one.distance for one in bests], [one.reward.mean or 0.0 for one in bests], level)
+        rows = {name: asdict(reward_at(own, level)) for name, own in tracks.items() if own}
+        levels.append({"kl": level, "frontier": frontier_at(tilts, level), "best_of_n": best, "methods": rows})
+    return {
+        "title": folder.name,
+        "judge": config.judge.model_dump(mode="json", exclude_defaults=True),
+        "model": planned.model,
+        "seeds": list(config.seeds),
+        "prompts": len(rewards) if rewards is not None else None,
+        "samples": ruler.samples,
+        "reference": None if rewards is None else mean_interval(rewards.mean(1)).to_json(),
+        "bias": BIAS,
+        "tilts": [{**asdict(tilt), "trusted": tilt.trusted} for tilt in tilts],
+        "best_of_n": [{**asdict(best), "distance": best.distance} for best in bests],
+        "runs": [_run(entry, points[entry["name"]]) for entry in entries],
+        "settings": _settings(entries, points),
+        "levels": levels,
+    }
+
+
+def _tracks(entries: Sequence[Entry], points: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Track]:
+    return [
+        Track(
+            setting_of(entry["values"]),
+            np.array([row["kls"] for row in rows]),
+            np.array([row["rewards"] for row in rows]),
+        )
+        for entry in entries
+        if (rows := points[entry["name"]])
+    ]
+
+
+def _run(entry: Entry, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kept = ("step", "reward", "kl", "length", "tokens", "seconds")
+    values = entry["values"]
+    return {
+        "name": entry["name"],
+        "variant": values["variant"],
+        "setting": setting_of(values),
+        "seed": values["seed"],
+        "status": entry["status"],
+        "error": entry["error"],
+        "seconds": entry["seconds"],
+        "points": [{key: row[key] for key in kept} for row in rows],
+    }
+
+
+def _settings(entries: Sequence[Entry], points: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return each setting's evaluations, averaged over its runs, with intervals over prompts and runs."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        if points[entry["name"]]:
+            groups.setdefault((entry["values"]["variant"], setting_of(entry["values"])), []).append(entry["name"])
+    out = []
+    for (variant, setting), names in groups.items():
+        own = [points[name] for name in names]
+        count = min(map(len, own))
+        means = []
+        for m in range(count):
+            rewards, kls = (np.array([rows[m][key] for rows in own]) for key in ("rewards", "kls"))
+            means.append({"step": own[0][m]["step"], "reward": _pooled(rewards), "kl": _pooled(kls)})
+        out.append({"variant": variant, "setting": setting, "runs": names, "points": means})
+    return out
+
+
+def _pooled(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the mean of [runs, prompts] with a 95 % interval: prompts and runs vary, each by its own share."""
+    over_prompts = mean_interval(values.mean(0))
+    if len(values) < 2 or over_prompts.se is None or over_prompts.mean is None:
+        return over_prompts.to_json()
+    between = float(values.mean(1).var(ddof=1)) / len(values)
+    se = float(np.sqrt(over_prompts.se**2 + between))
+    half = 1.96 * se
+    mean = over_prompts.mean
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": values.size, "se": se}

@@ -1,0 +1,196 @@
+"""Where a run stood at each of its evaluations: reward and sequence KL of its own samples, one row each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch.group import Group, Ints
+from ..config import JudgeConfig
+from ..errors import RunError
+from ..files import atomic_path, content_hash, write_json
+from ..logps.policy import Policy
+from ..logps.reference import score
+from ..maths.intervals import mean_interval
+from ..models.load import load_model, stored_fingerprint
+from ..rollout.generate import generate, stop_tokens
+from ..rollout.judge import Asked, Judge, answer_of, scores_of
+from ..rollout.judges import open_judge
+
+POINTS = "points.jsonl"
+REFERENCE = "reference.json"
+
+BIN_TOKENS = 1 << 13
+"""Tokens of a forward pass of the reference."""
+
+ASKED = 64
+"""Prompts that the judge is asked at once."""
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What every run of a study is measured by.
+
+    Attributes:
+        judge: The reward.
+        model: The reference, folder or hub name.
+        limit: Tokens of a sample at most.
+        samples: Samples of the reference a prompt, for its frontier.
+    """
+
+    judge: JudgeConfig
+    model: str
+    limit: int
+    samples: int
+
+    @property
+    def key(self) -> str:
+        """Hash of what decides a run's points, beside its samples."""
+        return content_hash(self.judge.model_dump(mode="json"), stored_fingerprint(self.model))
+
+
+def measure(run: Path, ruler: Ruler) -> Path:
+    """Write `points.jsonl` of a finished run: one row an evaluation, from its kept samples, and return its path.
+
+    A row holds `step`, `reward` and `kl` {mean, low, high, n, se}, `length`, the `tokens` trained on and the `seconds`
+    gone by then, and each prompt's own `rewards` and `kls`, a list in the prompts' order. KL is Σ_t log π/π_ref on the
+    policy's own samples at temperature 1.
+
+    Raises:
+        RunError: The run kept no samples, or not of every prompt at every evaluation.
+        JudgeError: The reward fails.
+    """
+    rows = _lines(run / "samples.jsonl")
+    steps: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        steps.setdefault(row["step"], []).append(row)
+    prompts = [row["prompt"] for row in next(iter(steps.values()), [])]
+    if not prompts or any([row["prompt"] for row in own] != prompts for own in steps.values()):
+        raise RunError(f"{run / 'samples.jsonl'} does not hold every prompt at every evaluation; train that run again.")
+    made = load_model(ruler.model)
+    ids = [_ids(made.tokenizer, prompt) for prompt in prompts]
+    drawn = [[np.array(own[i]["ids"], np.int32) for own in steps.values()] for i in range(len(prompts))]
+    reference = score(Policy(made.model), _groups(ids, drawn), bin_tokens=BIN_TOKENS)
+    texts = [[own[i]["text"] for own in steps.values()] for i in range(len(prompts))]
+    rewards_PM = _judged(open_judge(ruler.judge), _shown(made.tokenizer, ids), texts)
+    logp_PM = np.array([[own[i]["logp"] for own in steps.values()] for i in range(len(prompts))])
+    kls_PM = logp_PM - np.array([_sums(values, own) for values, own in zip(reference, drawn, strict=True)])
+    cost = _cost(run)
+    with atomic_path(run / POINTS) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for m, (step, own) in enumerate(steps.items()):
+            point = {
+                "key": ruler.key,
+                "prompts": content_hash(prompts),
+                "step": step,
+                "reward": mean_interval(rewards_PM[:, m]).to_json(),
+                "kl": mean_interval(kls_PM[:, m]).to_json(),
+                "length": mean_interval([row["tokens"] for row in own]).to_json(),
+                **cost.get(step, {"tokens": 0, "seconds": 0.0}),
+                "rewards": np.round(rewards_PM[:, m], 6).tolist(),
+                "kls": np.round(kls_PM[:, m], 5).tolist(),
+            }
+            file.write(json.dumps(point) + "\n")
+    return run / POINTS
+
+
+def measured(run: Path, ruler: Ruler) -> list[dict[str, Any]]:
+    """Return the rows of a run's `points.jsonl`; empty where it has none by this reward and reference."""
+    rows = _lines(run / POINTS) if (run / POINTS).is_file() else []
+    return rows if rows and all(row["key"] == ruler.key for row in rows) else []
+
+
+def sample_reference(folder: Path, run: Path, ruler: Ruler, *, seed: int = 1) -> Path:
+    """Write `reference.json`: rewards of many samples of the reference at the prompts of a run, and return its path.
+
+    Args:
+        folder: Of the study.
+        run: One of its runs, whose prompts are taken.
+        ruler: How many samples, and the reward.
+        seed: Of the samples.
+    """
+    prompts = list(dict.fromkeys(row["prompt"] for row in _lines(run / "samples.jsonl")))
+    made = load_model(ruler.model)
+    ids = [_ids(made.tokenizer, prompt) for prompt in prompts]
+    stops = stop_tokens(made.model, made.tokenizer)
+    drawn = generate(made.model, ids, k=ruler.samples, max_new_tokens=ruler.limit, stop_ids=stops, seed=seed)
+    texts = [[made.tokenizer.decode(one.tokens.tolist(), skip_special_tokens=True) for one in own] for own in drawn]
+    rewards = _judged(open_judge(ruler.judge), _shown(made.tokenizer, ids), texts)
+    tokens = sum(len(one.tokens) for own in drawn for one in own)
+    document = {
+        "key": ruler.key,
+        "prompts": content_hash(prompts),
+        "samples": ruler.samples,
+        "tokens": tokens,
+        "rewards": np.round(rewards, 6).tolist(),
+    }
+    write_json(folder / REFERENCE, document)
+    return folder / REFERENCE
+
+
+def reference_rewards(folder: Path, ruler: Ruler) -> dict[str, Any] | None:
+    """Return what `reference.json` holds; None where there is none by this reward and of so many samples."""
+    try:
+        document: dict[str, Any] = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if (document["key"], document["samples"]) == (ruler.key, ruler.samples) else None
+
+
+def _judged(judge: Judge, prompts: Sequence[str], texts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """Return the score of every response, [prompts, responses]."""
+    asked = [Asked(prompt, tuple(map(answer_of, own))) for prompt, own in zip(prompts, texts, strict=True)]
+    verdicts = [verdict for i in range(0, len(asked), ASKED) for verdict in judge(asked[i : i + ASKED])]
+    return np.array([scores_of(verdict, len(own)) for verdict, own in zip(verdicts, texts, strict=True)], np.float64)
+
+
+def _cost(run: Path) -> dict[int, dict[str, float]]:
+    """Return what a run had cost by each step: tokens trained on, and seconds, evaluations included."""
+    rows = _lines(run / "metrics.jsonl")
+    train = [row for row in rows if row["kind"] == "train"]
+    tokens = dict(zip([row["step"] for row in train], accumulate(row.get("tokens", 0) for row in train), strict=True))
+    return {
+        row["step"]: {"tokens": tokens.get(row["step"], 0), "seconds": row["time"]}
+        for row in rows
+        if row["kind"] == "eval"
+    }
+
+
+def _groups(prompts: Sequence[Ints], drawn: Sequence[Sequence[Ints]]) -> list[Group]:
+    return [
+        Group(
+            row=i,
+            prompt=prompt,
+            responses=tuple(own),
+            loss=tuple(np.ones(len(ids), np.bool_) for ids in own),
+            edges=np.zeros((0, 2), np.int32),
+        )
+        for i, (prompt, own) in enumerate(zip(prompts, drawn, strict=True))
+    ]
+
+
+def _sums(values: NDArray[np.float32], responses: Sequence[Ints]) -> list[float]:
+    ends = np.cumsum([len(ids) for ids in responses])
+    return [float(part.sum(dtype=np.float64)) for part in np.split(values, ends[:-1])]
+
+
+def _ids(tokenizer: Any, prompt: str) -> Ints:
+    """Return a prompt's tokens as the run wrote it down, special tokens included."""
+    return np.array(tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids, np.int32)
+
+
+def _shown(tokenizer: Any, prompts: Sequence[Ints]) -> list[str]:
+    return [tokenizer.decode(ids.tolist(), skip_special_tokens=True) for ids in prompts]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); train that run again.") from error
