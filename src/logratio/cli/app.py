@@ -42,12 +42,19 @@ VERBS = (
         "DATA … [--eval-data D] [--model M] [--fix FILE]",
         "look for faults in preference data, and mend them",
     ),
+    Verb("label", "Data", "[DATA] [--out FILE] [--status FILE]", "judge pairs by hand, blind, on a local page"),
     Verb(
         "check", "Train", "[RECIPE.yaml] [--full] [--KEY VALUE …]", "look for what is wrong with a run before it starts"
     ),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),
     Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
     Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
+    Verb(
+        "winrate",
+        "Judge",
+        "A B [C …] --prompts F --judge J",
+        "let models answer the same prompts, and say which a judge prefers",
+    ),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN [RUN …]", "write a run's report.html again, or compare runs"),
     Verb("diagnose", "Understand", "RUN [--where] [--learned]", "say what a run's metrics show, and what to do"),
