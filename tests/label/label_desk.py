@@ -2,7 +2,7 @@
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 
 from logratio.config import DataPart
@@ -54,17 +54,17 @@ class Client:
             "Content-Length": str(len(body or b"")),
         }
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.putrequest(method, path or f"/answer?token={self.token}", skip_host=True, skip_accept_encoding=True)
-        for name, value in given.items():
-            for one in value if isinstance(value, list) else [value]:
-                if one is not None:
-                    connection.putheader(name, one)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        told = answer.status, dict(answer.getheaders()), answer.read().decode()
-        connection.close()
-        return told
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.putrequest(
+                method, path or f"/answer?token={self.token}", skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in given.items():
+                for one in value if isinstance(value, list) else [value]:
+                    if one is not None:
+                        connection.putheader(name, one)
+            connection.endheaders(body)
+            with connection.getresponse() as answer:
+                return answer.status, dict(answer.getheaders()), answer.read().decode()
 
     def ask(self, **asked):
         status, _, body = self.send(body=json.dumps(asked).encode())
