@@ -22,9 +22,12 @@ ROWS = [
     {"prompt": "r", "responses": ["x", "xxxx"], "ranks": [1, 2]},
     {"prompt": "s", "responses": ["y", "yy"]},
     {"prompt": "t", "completion": "zz", "label": True},
-    {"prompt": [{"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "<think>a</think>v"}],
-     "rejected": [{"role": "assistant", "content": "<think>aaaaa</think>w"}]},
-]  # fmt: skip
+    {
+        "prompt": [{"role": "user", "content": "u"}],
+        "chosen": [{"role": "assistant", "content": "<think>a</think>v"}],
+        "rejected": [{"role": "assistant", "content": "<think>aaaaa</think>w"}],
+    },
+]
 
 
 def length(prompts, responses, rows):
@@ -35,8 +38,15 @@ def test_responses_are_read_with_what_the_data_prefers():
     read = list(read_answered(ROWS, Counter()))
     assert [one.asked.responses for one in read[:4]] == [("aaa", "a"), ("b", "bbb"), ("ccc", "ddd"), ("x", "xx", "xxx")]
     assert [one.preferred for one in read] == [
-        ((0, 1),), ((0, 1),), ((0, 1),), ((1, 0), (2, 0)), ((0, 1),), (), (), ((0, 1),)
-    ]  # fmt: skip
+        ((0, 1),),
+        ((0, 1),),
+        ((0, 1),),
+        ((1, 0), (2, 0)),
+        ((0, 1),),
+        (),
+        (),
+        ((0, 1),),
+    ]
     assert read[0].asked.row == {"answer": "a"} and read[5].asked.responses == ("y", "yy")
     assert read[6].asked.responses == ("zz",) and read[7].asked.responses == ("v", "w")
     assert str(read[3].origin).endswith("row 4")
@@ -68,7 +78,8 @@ def test_where_shorter_ones_win_the_baseline_prefers_these():
 
 def test_failures_are_counted_and_judge_nothing():
     def picky(prompts, responses, rows):
-        return [float("nan") if prompt == "p" else float(len(text)) for prompt, text in zip(prompts, responses)]  # noqa: B905
+        nan = float("nan")
+        return [nan if prompt == "p" else float(len(text)) for prompt, text in zip(prompts, responses, strict=True)]
 
     rows = read_answered(ROWS, Counter())
     found = accuracy_measures(judge_responses(FunctionJudge(picky, "picky", on_failure="skip"), rows))

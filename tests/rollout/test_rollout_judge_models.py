@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from logratio.rollout.judges import open_judge
 from logratio.rollout.judges.reward_model import OFFSET, RewardModelJudge
 
 sys.path.append(str(Path(__file__).parents[1] / "evaluate"))
-from small_models import made_run, model, nudged, save, slow_logp, word_tokenizer  # noqa: E402
+small = import_module("small_models")
+made_run, model, nudged, save = small.made_run, small.model, small.nudged, small.save
+slow_logp, word_tokenizer = small.slow_logp, small.word_tokenizer
 
 ASKED = [
     Asked(" the film was", (" good", " not good but so very bad", " good", "", " a a a a a a a a a")),

@@ -48,7 +48,12 @@ VERBS = (
     ),
     Verb("train", "Train", "[RECIPE.yaml] [--KEY VALUE …]", "align a model from a preference file"),
     Verb("sweep", "Train", "[RECIPE.yaml] --grid KEY=V,V [--KEY VALUE …]", "train over a grid of values, and compare"),
-    Verb("eval", "Judge", "RUN_OR_MODEL --data D [--json]", "measure a run or model on preference data"),
+    Verb(
+        "eval",
+        "Judge",
+        "RUN_OR_MODEL | --judge J --data D [--json]",
+        "measure a run, model or judge on preference data",
+    ),
     Verb(
         "winrate",
         "Judge",

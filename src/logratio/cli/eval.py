@@ -15,6 +15,14 @@ from ..errors import ConfigError
 from .judged import judged
 from .measures import cells
 
+_JUDGE = (
+    "Judge the data's responses in place of measuring a model: module:function, file.py:function, the folder of a "
+    "reward model or run, or a YAML file with the keys of `judge`. RUN_OR_MODEL, if given, judges beside it."
+)
+_NORMALISE = (
+    "With --judge: the data's responses are the reference's; let a reward model's scores of them average 0 from now on."
+)
+
 
 def run(
     run_or_model: Annotated[
@@ -41,24 +49,9 @@ def run(
     as_json: Annotated[
         bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
     ] = False,
-    judge: Annotated[
-        str | None,
-        Parameter(
-            help="Judge the data's responses in place of measuring a model: module:function, file.py:function, the "
-            "folder of a reward model or run, or a YAML file with the keys of `judge`. RUN_OR_MODEL, if given, judges "
-            "beside it."
-        ),
-    ] = None,
+    judge: Annotated[str | None, Parameter(help=_JUDGE)] = None,
     scores: Annotated[str | None, Parameter(help="With --judge: keep its verdicts in this JSON Lines file.")] = None,
-    normalise: Annotated[
-        bool,
-        Parameter(
-            show_default=False,
-            negative=(),
-            help="With --judge: the data's responses are the reference's; let a reward model's scores of them average "
-            "0, from now on.",
-        ),
-    ] = False,
+    normalise: Annotated[bool, Parameter(show_default=False, negative=(), help=_NORMALISE)] = False,
 ) -> None:
     """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals.
 

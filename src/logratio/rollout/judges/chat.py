@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -30,9 +31,10 @@ _PATH = "/chat/completions"
 class Reply:
     """What a model said to one request, with what that cost, or why it said nothing that can be read."""
 
-    said: Said | float | None
+    said: Said | None = None
+    score: float = math.nan
     failed: str = ""
-    usage: Counter[str] = field(default_factory=Counter)
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 class ChatJudge:
@@ -77,23 +79,23 @@ class ChatJudge:
 
     def _scored(self, one: Asked, replies: Sequence[Reply]) -> Verdict:
         failed, usage = _summed(replies)
-        scores = tuple(float(reply.said) for reply in replies if isinstance(reply.said, float))
-        return Verdict(scores=None if failed else scores, failed=failed, usage=usage)
+        scores = None if failed else tuple(reply.score for reply in replies)
+        return Verdict(scores=scores, failed=failed, usage=usage)
 
     def _compared(self, one: Asked, replies: Sequence[Reply]) -> Verdict:
         failed, usage = _summed(replies)
         if failed:
             return Verdict(failed=failed, usage=usage)
         won: dict[tuple[int, int], float] = {}
-        bad = []
-        for number, pair in enumerate(_unequal(one)):
-            as_a, as_b = (str(reply.said) for reply in replies[2 * number : 2 * number + 2])
-            won[pair], flipped, both_bad = agreed(as_a, as_b)  # type: ignore[arg-type]
-            usage["flips"] += flipped
+        bad, flips = [], 0
+        said = [reply.said for reply in replies if reply.said is not None]
+        for pair, as_a, as_b in zip(_unequal(one), said[::2], said[1::2], strict=True):
+            won[pair], flipped, both_bad = agreed(as_a, as_b)
+            flips += flipped
             bad.append(both_bad)
         pairs = combinations(range(len(one.responses)), 2)
         comparisons = tuple(Comparison(*pair, won.get(pair, 0.5)) for pair in pairs)
-        return Verdict(comparisons=comparisons, both_bad=bool(bad) and all(bad), usage=usage)
+        return Verdict(comparisons=comparisons, both_bad=bool(bad) and all(bad), usage={**usage, "flips": flips})
 
     def _replies(self, requests: Sequence[Messages]) -> list[Reply]:
         """Send requests, some at once; where one decides for all, or a failure is to stop, the rest is not sent."""
@@ -113,7 +115,7 @@ class ChatJudge:
 
     def _reply_unless(self, halted: Event, messages: Messages) -> Reply:
         if halted.is_set():
-            return Reply(None, "it was not asked")
+            return Reply(failed="it was not asked")
         try:
             found = self._reply(messages, halted)
         except BaseException:
@@ -132,36 +134,35 @@ class ChatJudge:
         file = cache_root() / "judges" / f"{content_hash(VERSION, self._server.url, body)}.json"
         kept = _kept(file)
         if kept is not None:
-            return Reply(self._read(kept), usage=Counter(cached=1))
-        usage: Counter[str] = Counter(calls=1)
+            return self._read(kept, {"cached": 1})
+        usage: dict[str, float] = {"calls": 1}
         try:
             answer = self._server.post(_PATH, body, halted)
-            usage["retries"] = answer.retries
-            usage.update(self._paid(answer.body))
+            usage |= {"retries": answer.retries, **self._paid(answer.body)}
             text = _content(answer.body)
-            said = self._read(text)
+            reply = self._read(text, usage)
         except (RequestError, Unreadable) as error:
-            if getattr(error, "hopeless", False):
+            if isinstance(error, RequestError) and error.hopeless:
                 raise JudgeError(f"{self.description} cannot be asked: {error}.") from None
-            return Reply(None, str(error), usage)
-        try:
+            return Reply(failed=str(error), usage=usage)
+        with suppress(LogratioError):  # a cache that cannot be written costs money at the next call, no verdict
             write_json(file, {"text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
-        except LogratioError:
-            pass  # a cache that cannot be written costs money at the next call, no verdict
-        return Reply(said, usage=usage)
+        return reply
 
-    def _read(self, text: str) -> Said | float:
-        return score_in(text) if self._config.form == "score" else verdict_in(text)
+    def _read(self, text: str, usage: Mapping[str, float]) -> Reply:
+        if self._config.form == "score":
+            return Reply(score=score_in(text), usage=usage)
+        return Reply(said=verdict_in(text), usage=usage)
 
-    def _paid(self, body: dict[str, Any]) -> Counter[str]:
+    def _paid(self, body: Mapping[str, Any]) -> dict[str, float]:
         """Return the tokens that a server counted, and their price where it is known."""
         told = body.get("usage")
         counts = [told.get(name) if isinstance(told, dict) else None for name in ("prompt_tokens", "completion_tokens")]
         sent, got = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
-        paid: Counter[str] = Counter(tokens_in=sent, tokens_out=got)
+        paid: dict[str, float] = {"tokens_in": sent, "tokens_out": got}
         if self._config.price is not None:
             price_in, price_out = self._config.price
-            paid["cost"] = (sent * price_in + got * price_out) / 1e6  # type: ignore[assignment]
+            paid["cost"] = (sent * price_in + got * price_out) / 1e6
         return paid
 
 
@@ -196,15 +197,15 @@ def _unequal(one: Asked) -> list[tuple[int, int]]:
     return [(i, j) for i, j in pairs if one.responses[i] != one.responses[j]]
 
 
-def _summed(replies: Sequence[Reply]) -> tuple[str, Counter[str]]:
+def _summed(replies: Sequence[Reply]) -> tuple[str, dict[str, float]]:
     """Return the first failure, and what all replies cost together."""
-    usage: Counter[str] = Counter()
-    for reply in replies:
-        usage.update(reply.usage)
+    usage: dict[str, float] = {}
+    for name, value in (item for reply in replies for item in reply.usage.items()):
+        usage[name] = usage.get(name, 0) + value
     return next((reply.failed for reply in replies if reply.failed), ""), usage
 
 
-def _content(body: dict[str, Any]) -> str:
+def _content(body: Mapping[str, Any]) -> str:
     """Return what the model said.
 
     Raises:
