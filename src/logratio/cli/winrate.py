@@ -14,13 +14,25 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import ConfigError
-from ..report.text import number, percent, visible
+from ..report.text import number, percent, plain, visible
+from ..report.winrate import doubts
 
 LISTED = 10
 """Lost and won prompts that are shown."""
 
 _WIDE = 60
 """Characters of a prompt or model that are shown."""
+
+
+_ROWS = (
+    ("rate", "win rate, ties ½"),
+    ("controlled", "  at equal length (LC)"),
+    ("matched", "  of answers equally long"),
+    ("flips", "the order changes the winner"),
+    ("shown_first", "shown first preferred"),
+    ("longer", "longer preferred"),
+    ("both_bad", "both bad"),
+)
 
 
 def run(
@@ -116,7 +128,7 @@ def _duels(folder: Path) -> list[dict[str, Any]]:
 def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"judge: {visible(result['judge'])}")
-    console.print(f"{result['prompts']:,} prompts, {result['settings']['k']} answers each by what is drawn")
+    console.print(f"{result['prompts']:,} prompts")
     for own in result["at"]:
         console.print(f"\ntemperature {own['temperature']:g}" if len(result["at"]) > 1 else "")
         for pair in own["pairs"]:
@@ -129,30 +141,27 @@ def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None
 
 def _pair(console: Console, pair: Mapping[str, Any]) -> None:
     console.print(f"{_short(pair['a'])}  over  {_short(pair['b'])}")
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    counts = f"{pair['wins']} won, {pair['ties']} tied, {pair['losses']} lost"
-    same = f" ({pair['same']} ties are equal texts)" if pair["same"] else ""
-    failed = f"; {pair['failed']} without a verdict, left out" if pair["failed"] else ""
-    lengths = f"characters {number(pair['length_a'] or 0)} and {number(pair['length_b'] or 0)}"
-    rows = [
-        ("win rate", pair["rate"], f"{counts}{same}{failed}"),
-        ("  at equal length (LC)", pair["controlled"], lengths),
-        ("  of equally long answers", pair["matched"], "the longer at most 1.25 times the other"),
-        ("order flips", pair["flips"], "the winner changes with the order"),
-        ("shown first preferred", pair["shown_first"], "½ without position bias"),
-        ("longer preferred", pair["longer"], "½ where length does not matter"),
-        ("both bad", pair["both_bad"], ""),
-        *((f"{name} ", own, "") for name, own in pair["categories"].items()),
-    ]
-    for name, measure, about in rows:
-        if measure is None or not measure["n"] or (name == "both bad" and not measure["mean"]):
-            continue
-        table.add_row(visible(name), *_cells(measure), f"n {measure['n']:,}  {about}".rstrip())
+    equal = f" ({pair['same']} of them equal texts)" if pair["same"] else ""
+    failed = f", {pair['failed']} without a verdict, left out" if pair["failed"] else ""
+    console.print(f"{pair['wins']} won, {pair['ties']} tied{equal}, {pair['losses']} lost{failed}")
+    if pair["length_a"] is not None:
+        console.print(f"characters an answer: {number(pair['length_a'])} and {number(pair['length_b'])}")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("mean", "95 % interval", "n"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, title in _ROWS:
+        measure = pair[name]
+        if measure is not None and measure["n"] and (name != "both_bad" or measure["mean"]):
+            table.add_row(title, *_cells(measure))
+    for kind, measure in list(pair["categories"].items())[:LISTED]:
+        table.add_row(f"  {_short(kind)}", *_cells(measure))
+    console.print()
     console.print(table)
+    if len(pair["categories"]) > LISTED:
+        console.print(f"  {len(pair['categories']) - LISTED} more categories on the page")
+    for doubt in doubts(pair):
+        console.print(f"warning: {doubt}")
 
 
 def _ranking(console: Console, own: Mapping[str, Any]) -> None:
@@ -183,13 +192,7 @@ def _listed(console: Console, pair: Mapping[str, Any], duels: Sequence[Mapping[s
             more = f", {len(chosen) - LISTED} more on the page" if len(chosen) > LISTED else ""
             console.print(f"\n{title} by {_short(pair['a'])} ({len(chosen)}{more})")
             for row in chosen[:LISTED]:
-                console.print(f"  {_short(_text(row['prompt']))}")
-
-
-def _text(prompt: Any) -> str:
-    from ..report.text import plain
-
-    return plain(prompt)
+                console.print(f"  {_short(plain(row['prompt']))}")
 
 
 def _short(text: str) -> str:
@@ -197,9 +200,9 @@ def _short(text: str) -> str:
     return flat if len(flat) <= _WIDE else f"{flat[: _WIDE // 2]} … {flat[-_WIDE // 2 :]}"
 
 
-def _cells(measure: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a share and its interval as text."""
-    mean = percent(measure["mean"])
+def _cells(measure: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return a share, its interval and its count as text."""
+    mean, count = percent(measure["mean"]), f"{measure['n']:,}"
     if measure["low"] is None or measure["high"] is None:
-        return mean, ""
-    return mean, f"{percent(measure['low'])} … {percent(measure['high'])}"
+        return mean, "", count
+    return mean, f"{percent(measure['low'])} … {percent(measure['high'])}", count

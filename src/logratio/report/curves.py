@@ -42,7 +42,7 @@ def reading(plots: Sequence[Plot]) -> str:
     if any(len(series.x) > 2 * BUCKETS for series in every if not series.points):
         said.append(f"Of long curves, the least and greatest value in each of {BUCKETS} intervals are drawn.")
     if any(series.low for series in every if series.points):
-        said.append("Markers with bars: held-out evaluations with 95\u202f% intervals.")
+        said.append("Markers with bars: evaluations with 95\u202f% intervals.")
     elif any(series.points for plot in plots if plot.x_label == "step" for series in plot.series):
         said.append("Markers: held-out evaluations.")
     return " ".join(said)

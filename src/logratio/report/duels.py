@@ -89,7 +89,5 @@ def _why(duel: Duel, brief: str) -> str:
         told.append(duel["failed"])
     elif duel["value"] is not None and duel["value"] not in (0, 0.5, 1):
         told.append(f"preference {number(duel['value'])}")
-    if duel.get("category"):
-        told.append(str(duel["category"]))
     told.append(f"{len(duel['answer_a']):,} and {len(duel['answer_b']):,} characters")
     return f"{brief.replace('`', 'ʼ')} ({', '.join(told).replace('`', 'ʼ')})"

@@ -22,10 +22,13 @@ FLIPPING = 0.2
 FAILING = 0.05
 """Share of pairs without a verdict from which that is said."""
 
+DECIDING = 0.9
+"""Mean preference for the longer answer, or the shorter, from which length is said to decide."""
+
 _LEAD = (
     "Mean preference for the first model, ties ½, with 95 % intervals over prompts. LC: at equal length by regression, "
     "as AlpacaEval 2 defines it. Matched: of pairs in which the longer answer has at most 1.25 times the characters. "
-    "Flips: the winner changes with the order in which answers are shown."
+    "Flips: share in which the winner changes with the order. Shown first, Longer: mean preference for that answer."
 )
 
 
@@ -58,7 +61,7 @@ def compose(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]], probl
     first = result["at"][0]
     headline, support, tone = _answer(first, names)
     sections = [
-        Section("Win rates", [_table(own, names, result) for own in result["at"]], _LEAD),
+        Section("Win rates", [block for own in result["at"] for block in _tables(own, names, result)], _LEAD),
         Section("By temperature", _by_temperature(result, names)),
         Section("By category", [block for own in result["at"] for block in _categories(own, names, result)]),
         Section("Ranking", [block for own in result["at"] for block in _ranking(own, names, result)], _RANKED),
@@ -80,8 +83,11 @@ def compose(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]], probl
 
 
 def _names(models: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the models' paths that tell them apart."""
-    found = labels([Path(name) for name in models])
+    """Return the shortest ends of the models' paths that tell them apart and are not just "model"."""
+    places = [Path(name.removesuffix(".jsonl")) for name in models]
+    found = [
+        "/".join(place.parts[-2:]) if own == "model" else own for own, place in zip(labels(places), places, strict=True)
+    ]
     return found if len(set(found)) == len(models) else list(models)
 
 
@@ -123,28 +129,35 @@ def _tiles(pair: Mapping[str, Any]) -> list[Tile]:
     ]
     tiles = []
     for label, measure, about in told:
-        if measure is not None and measure["mean"] is not None:
+        if measure is not None and measure["mean"] is not None and (label != "Both bad" or measure["mean"]):
             ends = "" if measure["low"] is None else f"{percent(measure['low'])} to {percent(measure['high'])}"
             tiles.append(Tile(label, percent(measure["mean"]), ends, f"{about}; n {measure['n']:,}"))
     return tiles
 
 
-def _table(own: Mapping[str, Any], names: Mapping[str, str], result: Mapping[str, Any]) -> Table:
-    columns = ["First over second", "Win rate", "LC", "Matched", "Flips", "Shown first", "Longer", "Both bad"]
-    columns += ["Won", "Tied", "Lost", "No verdict"]
-    rows: list[list[Cell]] = []
+def _tables(own: Mapping[str, Any], names: Mapping[str, str], result: Mapping[str, Any]) -> list[Block]:
+    judged = [("Flips", "flips"), ("Shown first", "shown_first"), ("Longer", "longer")]
+    judged += [("Both bad", "both_bad")] if any(pair["both_bad"]["mean"] for pair in own["pairs"]) else []
+    rates: list[list[Cell]] = []
+    counts: list[list[Cell]] = []
     for i, pair in enumerate(own["pairs"]):
-        measures = ("rate", "controlled", "matched", "flips", "shown_first", "longer", "both_bad")
-        cells: list[Cell] = [_interval(pair[name]) for name in measures]
-        anchor = _anchor(own, i)
-        counts: list[Cell] = [
-            _linked(pair["wins"], f"{anchor}-won"),
-            float(pair["ties"]),
-            _linked(pair["losses"], f"{anchor}-lost"),
-            _linked(pair["failed"], f"{anchor}-failed"),
-        ]
-        rows.append([f"{names[pair['a']]} over {names[pair['b']]}", *cells, *counts])
-    return Table(f"Every two models{_heat(own, result)}", columns, rows)
+        who, anchor = f"{names[pair['a']]} over {names[pair['b']]}", _anchor(own, i)
+        rates.append([who, *(_interval(pair[name]) for name in ("rate", "controlled", "matched"))])
+        counts.append(
+            [
+                who,
+                _linked(pair["wins"], f"{anchor}-won"),
+                float(pair["ties"]),
+                _linked(pair["losses"], f"{anchor}-lost"),
+                _linked(pair["failed"], f"{anchor}-failed"),
+                *(_interval(pair[name]) for _, name in judged),
+            ]
+        )
+    judge = ["First over second", "Won", "Tied", "Lost", "No verdict", *(title for title, _ in judged)]
+    return [
+        Table(f"Win rates{_heat(own, result)}", ["First over second", "Win rate", "LC", "Matched"], rates),
+        Table(f"How the judge judged{_heat(own, result)}", judge, counts),
+    ]
 
 
 def _linked(count: int, anchor: str) -> Cell:
@@ -190,15 +203,12 @@ def _series(label: str, measures: Iterable[tuple[float, Mapping[str, Any]]], loo
 def _categories(own: Mapping[str, Any], names: Mapping[str, str], result: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     for pair in own["pairs"]:
-        kinds = pair["categories"]
-        if len(kinds) > 1:
+        if len(pair["categories"]) > 1:
+            rows: list[list[Cell]] = [
+                [kind, _interval(measure), f"{measure['n']:,}"] for kind, measure in pair["categories"].items()
+            ]
             title = f"{names[pair['a']]} over {names[pair['b']]}{_heat(own, result)}"
-            ticks = [(float(i), kind) for i, kind in enumerate(kinds)]
-            series = _series("win rate", [(float(i), own) for i, own in enumerate(kinds.values())], 0)
-            note = f"Win rate by {result['category']}; intervals over prompts."
-            blocks.append(
-                Plot(title, "", [series], note, share=True, x_label=str(result["category"]), level=0.5, ticks=ticks)
-            )
+            blocks.append(Table(title, [str(result["category"]), "Win rate", "Pairs"], rows))
     return blocks
 
 
@@ -290,6 +300,13 @@ def doubts(pair: Mapping[str, Any]) -> list[str]:
         said.append(
             f"the winner changes with the order in {percent(flips['mean'])} of pairs, which count as ties; "
             "a judge or rubric that place moves less would tell more."
+        )
+    longer = pair["longer"]["mean"]
+    if longer is not None and not 1 - DECIDING <= longer <= DECIDING:
+        side, share = ("longer", longer) if longer > 0.5 else ("shorter", 1 - longer)
+        said.append(
+            f"the {side} answer is preferred in {percent(share)} of pairs; where length decides nearly all, the rate at "
+            "equal length is extrapolated, and its interval too narrow."
         )
     plain, level = pair["rate"]["mean"], (pair["controlled"] or {}).get("mean")
     if plain is not None and level is not None and extreme(plain, level):
