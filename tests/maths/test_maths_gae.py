@@ -1,9 +1,9 @@
-"""Advantages in closed form, against the definition written out, and their whitening."""
+"""Advantages in closed form, against the definition written out; and what their values explain."""
 
 import numpy as np
 import pytest
 
-from logratio.maths.gae import advantages, explained_variance, whiten
+from logratio.maths.gae import advantages, explained_variance
 
 LENGTHS = np.array([3, 1, 5, 0, 4])
 DRAW = np.random.default_rng(0)
@@ -52,21 +52,6 @@ def test_a_response_does_not_see_its_neighbour():
     one = advantages(REWARD[:3], VALUE[:3], np.array([3]), gamma=1.0, lam=0.95)
     assert advantages(REWARD, VALUE, LENGTHS, gamma=1.0, lam=0.95)[:3] == pytest.approx(one, abs=1e-15)
     assert len(advantages(REWARD[:0], VALUE[:0], np.array([0, 0]), gamma=1.0, lam=0.95)) == 0
-
-
-def test_whitened_values_have_mean_0_and_spread_1_and_rewards_keep_their_mean():
-    values = 3 + 2 * REWARD
-    white = whiten(values)
-    assert white.mean() == pytest.approx(0, abs=1e-12) and white.std() == pytest.approx(1, abs=1e-6)
-    kept = whiten(values, shift_mean=False)
-    assert kept.mean() == pytest.approx(values.mean()) and kept.std() == pytest.approx(1, abs=1e-6)
-    assert whiten(np.array([0.0, 2.0])) == pytest.approx([-1 / np.sqrt(1 + 1e-8), 1 / np.sqrt(1 + 1e-8)], abs=1e-15)
-
-
-def test_equal_values_whiten_to_nothing_and_weights_of_0_do_not_count():
-    assert np.array_equal(whiten(np.full(4, 2.5)), np.zeros(4))
-    weight = np.array([1.0, 1.0, 0.0])
-    assert whiten(np.array([1.0, 3.0, 99.0]), weight)[:2] == pytest.approx(whiten(np.array([1.0, 3.0])))
 
 
 def test_explained_variance_at_its_landmarks():

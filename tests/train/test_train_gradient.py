@@ -12,6 +12,7 @@ from logratio.batch.packed import pack
 from logratio.batch.plan import plan
 from logratio.errors import NonFiniteError
 from logratio.logps.policy import Policy
+from logratio.logps.value import ValueHead
 from logratio.testing.cases import case
 from logratio.train.distributed import World
 from logratio.train.gradient import Learner, step_gradient
@@ -31,8 +32,18 @@ AMONG = {"good_sum": 3.0, "good_count": 40.0, "bad_sum": -20.0, "bad_count": 30.
 
 def learner_of(name, dtype, *, bin_tokens, scope=None, model=None, **settings):
     objective = objectives.load(name)
-    policy = Policy(model or tiny_llama(dtype=dtype))
-    return Learner(policy, objective, objective.settings(**settings), ALONE, bin_tokens, scope or objective.scope)
+    chosen = objective.settings(**settings)
+    value = value_head(dtype) if objective.needs(chosen).value else None
+    policy = Policy(model or tiny_llama(dtype=dtype), value=value)
+    return Learner(policy, objective, chosen, ALONE, bin_tokens, scope or objective.scope)
+
+
+def value_head(dtype):
+    """A head that tells states apart from the start."""
+    head = ValueHead(32).to(dtype)
+    torch.manual_seed(6)
+    torch.nn.init.normal_(head.score.weight)
+    return head
 
 
 def gradient(name, dtype, *, bin_tokens, scope=None, groups=None, **settings):

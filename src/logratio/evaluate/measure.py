@@ -113,7 +113,8 @@ def measured_names(objective: Objective, settings: Settings, group: Group) -> li
 def metric_names(objective: Objective, settings: Settings, batch: PackedBatch) -> list[str]:
     """Return the names of an objective's metrics on batches with the columns of this one."""
     zeros_R, zeros_S = torch.zeros(len(batch.target_R)), torch.zeros(batch.responses)
-    return list(objective.measured(Logps(zeros_R, zeros_R, zeros_R, None, zeros_R, zeros_S), batch, settings))
+    logps = Logps(zeros_R, zeros_R, zeros_R, None, zeros_R, zeros_S, value_R=zeros_R)
+    return list(objective.measured(logps, batch, settings))
 
 
 def _loss_names(terms: Mapping[str, Term]) -> dict[str, str]:

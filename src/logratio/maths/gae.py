@@ -1,4 +1,4 @@
-"""Advantages from values: temporal differences, their exponential average, returns, and whitening."""
+"""Advantages from values: temporal differences and their exponential average, and how good the values are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
-
-_EPSILON = 1e-8
-"""Added to the variance under the root."""
 
 
 def advantages(reward_R: Array, value_R: Array, length_S: NDArray[np.integer], *, gamma: float, lam: float) -> Array:
@@ -35,23 +32,6 @@ def advantages(reward_R: Array, value_R: Array, length_S: NDArray[np.integer], *
         sum_S = delta_SL[:, t] + gamma * lam * sum_S
         out_SL[:, t] = sum_S
     return np.asarray(out_SL[own])
-
-
-def whiten(values: Array, weight: Array | None = None, *, shift_mean: bool = True) -> Array:
-    """Divide values by their standard deviation, (v − mean)·(variance + 1e-8)^−½, float64, the same shape.
-
-    The variance is the mean square from the mean (no n − 1), as Ziegler et al. 2019 have it (arXiv:1909.08593, code).
-
-    Args:
-        values: At least one.
-        weight: ≥ 0, of each in mean and variance, not all 0; None counts each once.
-        shift_mean: False leaves the mean where it was: for rewards, whose sign means something.
-    """
-    values = values.astype(np.float64)
-    mean = np.average(values, weights=weight)
-    variance = np.average((values - mean) ** 2, weights=weight)
-    whitened: Array = (values - mean) / np.sqrt(variance + _EPSILON)
-    return whitened if shift_mean else whitened + mean
 
 
 def explained_variance(returns: Array, values: Array, weight: Array | None = None) -> float:
