@@ -29,6 +29,8 @@ TIE = "tie"
 BOTH_BAD = "both bad"
 NO_WINNER = "no winner"
 NO_LABEL = "no label"
+NO_VERDICT = "no verdict"
+TOO_FEW = "fewer than two responses that are not empty"
 
 
 def kind_of(value: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...records import Ranked
-from ..problems import TIE, NoPreference, Unreadable
+from ..problems import NO_VERDICT, TIE, TOO_FEW, NoPreference, Unreadable
 from ..schema import PROMPTS, Row, content_of, number_of
 from ..shared import joined
 from .base import Format
@@ -29,7 +31,23 @@ def ranked(row: Row) -> Ranked:
     )
 
 
+def drawn(row: Row) -> Ranked:
+    """What a run drew in one phase: as `ranked`, without responses that are empty, and without a judge's failures."""
+    if row.has("failed"):
+        raise NoPreference(NO_VERDICT)
+    kept = [index for index, text in enumerate(row.items("responses")) if text]
+    values = {name: [row.items(name)[index] for index in kept] for name in ("responses", "scores")}
+    if len(kept) < 2:
+        raise NoPreference(TOO_FEW)
+    return ranked(replace(row, values={**row.values, **values}))
+
+
 FORMATS = (
+    Format(
+        "responses that a run drew (prompt/responses/scores/sampled)",
+        (PROMPTS, ("responses",), ("scores",), ("sampled",), ("ended",)),
+        drawn,
+    ),
     Format("scored responses (prompt/responses/scores)", (PROMPTS, ("responses",), ("scores",)), ranked),
     Format("ranked responses (prompt/responses/ranks)", (PROMPTS, ("responses",), ("ranks",)), ranked),
 )
