@@ -71,7 +71,7 @@ def height(figure: Figure) -> int:
     """Return how high a figure is drawn, in pixels."""
     if isinstance(figure, Plot):
         return HEIGHT
-    return planes.HEIGHT if isinstance(figure, Scatter) else grids.height(figure)
+    return planes.height(figure) if isinstance(figure, Scatter) else grids.height(figure)
 
 
 def across(figure: Figure) -> str:

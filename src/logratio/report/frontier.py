@@ -53,12 +53,13 @@ def write_frontier(folder: Path, document: Mapping[str, Any] | None = None, targ
             document = json.loads((folder / NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{folder / NAME} cannot be read ({error}); run the study again.") from error
-    page = compose(document)
+    page, plot = compose(document), frontier_plot(document)
     target = target or folder / "frontier.html"
     with atomic_path(target) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
-    with atomic_path(target.with_suffix(".svg")) as temporary:
-        temporary.write_text(drawing(frontier_plot(document)), encoding="utf-8")
+    if plot.dots:
+        with atomic_path(target.with_suffix(".svg")) as temporary:
+            temporary.write_text(drawing(plot), encoding="utf-8")
     return target
 
 
@@ -66,8 +67,10 @@ def compose(document: Mapping[str, Any]) -> Page:
     """Return a study as a page."""
     runs: Sequence[Mapping[str, Any]] = document["runs"]
     done = [run for run in runs if run["points"]]
+    plot = frontier_plot(document)
+    nothing = Prose(["No run has been measured yet."])
     sections = [
-        Section("Reward against distance", [frontier_plot(document)], _READING),
+        Section("Reward against distance", [plot if plot.dots else nothing], _READING),
         Section("Reward at equal KL", [_at_equal_kl(document)], _EQUAL),
         *([Section("Method by method", paths)] if (paths := _by_method(document)) else []),
         Section("What each method cost", [_cost(done)], _COST),
@@ -102,7 +105,7 @@ def frontier_plot(document: Mapping[str, Any]) -> Scatter:
     if bests:
         names = [f"N {one['n']}" for one in bests]
         curves.append(_curve("Best-of-N", bests, [one["distance"] for one in bests], names, 1))
-    return Scatter("Reward against KL", X, Y, [*curves, *methods])
+    return Scatter("Reward against KL", X, Y, [*curves, *methods], tall=True)
 
 
 def _within(tilts: Sequence[Mapping[str, Any]], key: str, most: float) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from .frame import LONGEST_TITLE, frame, look, mark_level, named, readout, value
 from .kit import Cell, Dots, Interval, Scatter, Table
 from .text import shown
 
-HEIGHT = 300
+HEIGHT, TALL = 300, 460
 """Of a plot, in pixels."""
 
 LONGEST_ABOUT = 200
@@ -53,6 +53,11 @@ def behind(plot: Scatter) -> Table:
     return Table(caption, ["point", plot.x_label, plot.y_label], rows, folded="Numbers behind this plot")
 
 
+def height(plot: Scatter) -> int:
+    """Return how high a plot is drawn, in pixels."""
+    return TALL if plot.tall else HEIGHT
+
+
 def _kept(dots: Dots) -> list[int]:
     return [i for i, (x, y) in enumerate(zip(dots.x, dots.y, strict=True)) if math.isfinite(x) and math.isfinite(y)]
 
@@ -74,7 +79,7 @@ def _told(value: float, share: bool) -> str:
 
 def figure(plot: Scatter) -> Any:
     """Return the plot as a Bokeh figure."""
-    fig = frame(plot.y_label, height=HEIGHT, **_ranges(plot))
+    fig = frame(plot.y_label, height=height(plot), **_ranges(plot))
     values_on(fig.xaxis[0], (x for dots in plot.dots for x in dots.x), share=plot.share_x)
     values_on(fig.yaxis[0], (y for dots in plot.dots for y in dots.y), share=plot.share)
     mark_level(fig, plot.level)

@@ -102,6 +102,7 @@ class Scatter:
         share_x: Values to the right are too.
         level: A value to mark by a horizontal line.
         diagonal: Mark where both values are the same.
+        tall: Draw it higher than others: the one plot of a page.
     """
 
     title: str
@@ -113,6 +114,7 @@ class Scatter:
     share_x: bool = False
     level: float | None = None
     diagonal: bool = False
+    tall: bool = False
     kind: str = field(default="scatter", init=False)
 
 

@@ -53,7 +53,8 @@ class _Scale:
             y for dots in kinds for y in (*dots.y, *(() if dots.bare else (*dots.low, *dots.high))) if math.isfinite(y)
         ]
         self.x_ticks = _ticks(min(0.0, *xs), max(xs))
-        self.y_ticks = _ticks(min(ys, default=0.0), max(ys, default=1.0))
+        ys = ys or [0.0, 1.0]
+        self.y_ticks = _ticks(min(ys), max(ys))
         self._x = min(0.0, *xs), max(*xs, self.x_ticks[-1])
         self._y = min(*ys, self.y_ticks[0]), max(*ys, self.y_ticks[-1])
 

@@ -1,0 +1,75 @@
+"""A run's points are what the run itself measured, and what its texts are worth."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from logratio.config import JudgeConfig
+from logratio.errors import RunError
+from logratio.sweep.points import Ruler, measure, measured, reference_rewards, sample_reference
+from logratio.sweep.study import plan, study_of
+from logratio.train import api, finish
+from sweep.study_files import JUDGE, goods, study
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of two evaluations, and what measures it."""
+    folder = tmp_path_factory.mktemp("points")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGRATIO_CACHE", str(folder / "cache"))
+        patch.setattr(finish, "write_report", lambda run: None)
+        document = study(folder)
+        planned = plan(document, study_of(document), folder / "out")
+        api.run(planned.cells[0].resolved, preflight=False)
+        yield folder / "out" / planned.cells[0].name, Ruler(JudgeConfig(function=JUDGE), planned.model, 6, 30)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_kl_is_the_runs_own_and_reward_that_of_its_texts(made):
+    run, ruler = made
+    points = lines(measure(run, ruler))
+    logged = [row for row in lines(run / "metrics.jsonl") if row["kind"] == "eval"]
+    samples = lines(run / "samples.jsonl")
+    assert [point["step"] for point in points] == [row["step"] for row in logged] == [0, 3, 5]
+    for point, row in zip(points, logged, strict=True):
+        assert point["kl"]["mean"] == pytest.approx(row["kl"]["mean"], abs=2e-5)
+        texts = [sample["text"] for sample in samples if sample["step"] == point["step"]]
+        assert point["rewards"] == goods(None, texts, None)
+        assert point["reward"]["mean"] == pytest.approx(np.mean(point["rewards"]))
+    assert abs(points[-1]["kl"]["mean"]) > 0.01
+    trained = sum(row["tokens"] for row in lines(run / "metrics.jsonl") if row["kind"] == "train")
+    assert [point["tokens"] for point in points][::2] == [0, trained]
+
+
+def test_points_by_another_reward_or_reference_do_not_count(made, tmp_path):
+    run, ruler = made
+    measure(run, ruler)
+    assert measured(run, ruler)
+    assert not measured(run, Ruler(JudgeConfig(function="other:reward"), ruler.model, 6, 30))
+
+
+def test_the_reference_is_sampled_at_the_same_prompts(made, tmp_path):
+    run, ruler = made
+    sample_reference(tmp_path, run, ruler)
+    document = reference_rewards(tmp_path, ruler)
+    assert np.shape(document["rewards"]) == (10, 30)
+    assert document["prompts"] == lines(measure(run, ruler))[0]["prompts"]
+    # step 0 of the run is the reference too: one sample a prompt of the same distribution
+    start = np.mean(lines(run / "points.jsonl")[0]["rewards"])
+    spread = np.std(document["rewards"]) / math.sqrt(10)
+    assert abs(start - np.mean(document["rewards"])) < 5 * spread + 1e-9
+    assert reference_rewards(tmp_path, Ruler(ruler.judge, ruler.model, 6, 31)) is None
+
+
+def test_samples_that_are_not_whole_are_refused(made, tmp_path):
+    run, ruler = made
+    (tmp_path / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
+    (tmp_path / "samples.jsonl").write_text("".join((run / "samples.jsonl").read_text().splitlines(True)[:-1]))
+    with pytest.raises(RunError, match="every prompt at every evaluation"):
+        measure(tmp_path, ruler)
