@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -15,9 +15,6 @@ from rich.text import Text
 
 from ..errors import ConfigError
 from ..report.text import visible
-
-if TYPE_CHECKING:
-    from ..evaluate.draw import Question
 
 
 def run(
@@ -36,14 +33,26 @@ def run(
     reference: Annotated[
         str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
     ] = None,
-    k: Annotated[PositiveInt, Parameter(name="--k", help="Samples a prompt.")] = 1,
+    k: Annotated[
+        PositiveInt | None, Parameter(name="--k", help="Samples a prompt; default: 1, and 2 with --out.")
+    ] = None,
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of a response.")] = 128,
     temperature: Annotated[NonNegativeFloat, Parameter(help="0 takes the likeliest token.")] = 1.0,
     seed: Annotated[NonNegativeInt, Parameter(help="Of the samples.")] = 0,
+    worst: Annotated[
+        PositiveInt | None, Parameter(help="With --out: of all prompts, only so many, those to judge next.")
+    ] = None,
+    by: Annotated[
+        Literal["judge", "margin", "disagreement"] | None,
+        Parameter(help="Which come first: lowest score, smallest implicit-reward margin, or two judges at odds."),
+    ] = None,
+    judge: Annotated[
+        list[str] | None, Parameter(help="With --by judge or disagreement: a judge, as `logratio eval` takes it.")
+    ] = None,
 ) -> None:
     """Show the policy's samples beside the reference's, or write them to a file."""
     console = Console(highlight=False, markup=False)
-    settings: dict[str, Any] = {"k": k, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
 
     def tell(text: str) -> None:
         console.print(f"{text}.", soft_wrap=True)
@@ -51,44 +60,25 @@ def run(
     if prompt and data:
         raise ConfigError("prompts are named twice, by --prompt and by --data; keep one of them.")
     if out is not None:
-        _write(run_or_model, prompt, data, reference, out, settings, tell)
+        if reference is not None:
+            raise ConfigError(
+                "--out writes the policy's samples alone, so --reference says nothing there; leave it out."
+            )
+        from .samples import pick_of, questions_of, write
+
+        pick = pick_of(worst, by, judge)
+        write(run_or_model, questions_of(prompt, data), out, pick, {"k": k or 2, **settings}, tell)
         return
+    if worst or by or judge:
+        raise ConfigError("--worst picks prompts for a file; name it with --out.")
     from ..evaluate.sample import side_by_side
 
-    prompts = [question.record.prompt for question in _questions(data)] if data else prompt
-    _show(console, side_by_side(run_or_model, prompts, reference=reference, tell=tell, **settings))
+    prompts: Any = prompt
+    if data:
+        from .samples import questions_of
 
-
-def _write(
-    run_or_model: str,
-    prompt: list[str] | None,
-    data: list[str] | None,
-    reference: str | None,
-    out: Path,
-    settings: dict[str, Any],
-    tell: Callable[[str], None],
-) -> None:
-    """Write one row a prompt with its k samples."""
-    from ..evaluate.draw import asked, draw, rows_of
-    from ..files import write_rows
-
-    if reference is not None:
-        raise ConfigError("--out writes the policy's samples alone, so --reference says nothing there; leave it out.")
-    if not prompt and not data:
-        raise ConfigError("--out needs prompts to write samples of; name them with --data FILE or --prompt TEXT.")
-    questions = _questions(data) if data else asked(prompt or [])
-    write_rows(out, rows_of(questions, [run_or_model], [draw(run_or_model, questions, tell=tell, **settings)]))
-    tell(
-        f"{settings['k'] * len(questions):,} samples of {len(questions):,} prompts are in {out}; judge them with: "
-        f"logratio label {out}"
-    )
-
-
-def _questions(data: list[str]) -> list[Question]:
-    from ..config import DataPart
-    from ..evaluate.draw import read_questions
-
-    return read_questions([DataPart(path=path) for path in data])
+        prompts = [question.record.prompt for question in questions_of(None, data)]
+    _show(console, side_by_side(run_or_model, prompts, reference=reference, tell=tell, k=k or 1, **settings))
 
 
 def _show(console: Console, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,101 @@
+"""What `logratio sample --out` writes: samples of given prompts, or of those prompts that should be judged next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import DataPart, JudgeConfig
+from ..errors import ConfigError
+from ..evaluate.draw import Question, asked, draw, read_questions, rows_of
+from ..evaluate.worst import By, worst
+from ..files import write_rows
+from ..rollout.judge import Judge
+from ..rollout.judges import judge_named, open_judge
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which prompts are picked: how many, by what, and who judges."""
+
+    n: int
+    by: By
+    judges: Sequence[str]
+
+
+def questions_of(prompts: Sequence[str] | None, data: Sequence[str] | None) -> list[Question]:
+    """Return the prompts that were named."""
+    if data:
+        return read_questions([DataPart(path=path) for path in data])
+    return asked(prompts or [])
+
+
+def pick_of(
+    n: int | None, by: Literal["judge", "margin", "disagreement"] | None, judges: Sequence[str] | None
+) -> Pick | None:
+    """Return what was asked for, None where all prompts are taken.
+
+    Raises:
+        ConfigError: A part of it is missing, or too much.
+    """
+    if n is None and (by or judges):
+        raise ConfigError("--by and --judge say which prompts to pick, and --worst how many; give --worst N.")
+    if n is None:
+        return None
+    if by is None:
+        raise ConfigError("--worst needs to know which prompts come first; give --by margin, judge or disagreement.")
+    given, right = len(judges or ()), {"judge": (1,), "margin": (0,), "disagreement": (1, 2)}[by]
+    if given not in right:
+        wants = {
+            "judge": "one --judge",
+            "margin": "no --judge, since the run's own implicit reward is what it reads",
+            "disagreement": "--judge twice, or once beside the run's own implicit reward",
+        }[by]
+        raise ConfigError(f"--by {by} takes {wants}, and {given} are given.")
+    return Pick(n, by, judges or ())
+
+
+def write(
+    run_or_model: str,
+    questions: Sequence[Question],
+    out: Path,
+    pick: Pick | None,
+    settings: dict[str, Any],
+    tell: Callable[[str], None],
+) -> None:
+    """Write one row a prompt with its samples; of picked prompts, with what they were picked by."""
+    if not questions:
+        raise ConfigError("--out needs prompts to write samples of; name them with --data FILE or --prompt TEXT.")
+    if pick is None:
+        rows = rows_of(questions, [run_or_model], [draw(run_or_model, questions, tell=tell, **settings)])
+    else:
+        with ExitStack() as stack:
+            judges = [_opened(config, stack) for config in _judges(pick, run_or_model)]
+            found = worst(run_or_model, questions, judges, by=pick.by, n=pick.n, tell=tell, **settings)
+        picked = rows_of([one.question for one in found], [run_or_model], [[one.samples for one in found]])
+        rows = [{**row, "worst": {pick.by: one.value}} for row, one in zip(picked, found, strict=True)]
+        if len(rows) < pick.n:
+            tell(f"only {len(rows):,} of {len(questions):,} prompts have samples that differ and a verdict on them")
+    write_rows(out, rows)
+    tell(
+        f"{settings['k'] * len(rows):,} samples of {len(rows):,} prompts are in {out}; judge them with: "
+        f"logratio label {out}"
+    )
+
+
+def _judges(pick: Pick, run: str) -> list[JudgeConfig]:
+    """Return the judges of a rule; the run's implicit reward takes the place of one that is not named."""
+    named = [judge_named(text) for text in pick.judges]
+    own = [JudgeConfig(implicit=run)] if pick.by != "judge" and len(named) < 2 else []
+    return [*own, *named]
+
+
+def _opened(config: JudgeConfig, stack: ExitStack) -> Judge:
+    judge = open_judge(config)
+    close = getattr(judge, "close", None)
+    if close is not None:
+        stack.callback(close)
+    return judge

@@ -1,0 +1,126 @@
+"""Which prompts to judge next: those whose samples a judge scores lowest, or on which the present reward says least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..rollout.judge import Asked, Judge, answer_of, scores_of
+from .draw import Drawn, Question, draw
+
+By = Literal["judge", "margin", "disagreement"]
+Floats = NDArray[np.float64]
+
+JUDGES: dict[By, int] = {"judge": 1, "margin": 1, "disagreement": 2}
+"""How many judges each rule takes."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A prompt that was picked.
+
+    Attributes:
+        question: The prompt.
+        samples: What was drawn to it.
+        value: By what it was picked: mean score, mean |margin|, or disagreement.
+    """
+
+    question: Question
+    samples: Sequence[Drawn]
+    value: float
+
+
+def worst(
+    run_or_model: Any,
+    questions: Sequence[Question],
+    judges: Sequence[Judge],
+    *,
+    by: By,
+    n: int,
+    k: int = 2,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[Picked]:
+    """Draw k samples of every prompt, and return the n prompts that come first by a rule, the first one first.
+
+    judge          lowest mean score of the samples
+    margin         smallest mean |s_i − s_j| over pairs of different samples; of a policy's implicit reward, where its
+                   preference is least certain
+    disagreement   largest mean of −(d/σ)·(d'/σ') over those pairs, d and d' two judges' differences, σ and σ' their
+                   root mean squares over all prompts: two judges prefer different responses, and clearly
+
+    Prompts whose samples are all equal, or that a judge has no verdict on, come last and are never picked.
+
+    Args:
+        run_or_model: Who answers.
+        questions: Prompts to choose among.
+        judges: As many as `JUDGES` says.
+        by: The rule.
+        n: Prompts to pick, ≥ 1.
+        k: Samples a prompt; at least 2, but for "judge".
+        max_new_tokens: Length limit of a sample.
+        temperature: > 0, or equal samples are compared.
+        seed: Of the samples.
+        tell: Told of what is slow, in a sentence.
+
+    Raises:
+        ConfigError: Another number of judges, or too few samples to compare.
+        JudgeError: A judge that stops where it fails did.
+    """
+    if len(judges) != JUDGES[by]:
+        raise ConfigError(f"{by} takes {JUDGES[by]} judge{'s' * (JUDGES[by] > 1)}, and {len(judges)} are given.")
+    if k < 2 and by != "judge":
+        raise ConfigError(f"{by} compares samples of one prompt, and k is {k}; draw at least 2.")
+    drawn = draw(
+        run_or_model, questions, k=k, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, tell=tell
+    )
+    answers = [tuple(answer_of(one.text) for one in samples) for samples in drawn]
+    asked = [Asked(q.record.prompt, own, q.others) for q, own in zip(questions, answers, strict=True)]
+    scores = np.array([_scores(judge, asked, k) for judge in judges])
+    value, order = ranked(by, scores, answers)
+    return [Picked(questions[i], drawn[i], float(value[i])) for i in order[:n]]
+
+
+def ranked(by: By, scores: Floats, answers: Sequence[Sequence[str]]) -> tuple[Floats, list[int]]:
+    """Return each prompt's value, float64 [P], NaN where it has none; and those that have one, the first pick first.
+
+    Args:
+        by: The rule, as `worst` says.
+        scores: Of each judge's scores of each prompt's samples, [J, P, K]; NaN where there is no verdict.
+        answers: The samples' texts, P of K.
+    """
+    pairs = list(combinations(range(scores.shape[2]), 2))
+    different = np.array([[own[i] != own[j] for i, j in pairs] for own in answers]).reshape(len(answers), len(pairs))
+    gap = np.stack([scores[:, :, i] - scores[:, :, j] for i, j in pairs], axis=2) if pairs else scores[:, :, :0]
+    if by == "judge":
+        value = scores[0].mean(1)
+    elif by == "margin":
+        value = _mean(np.abs(gap[0]), different)
+    else:
+        known = np.where(different & np.isfinite(gap), gap, np.nan)
+        size = np.sqrt(np.nanmean(known**2, axis=(1, 2), keepdims=True)) if np.isfinite(known).any() else 1.0
+        one, other = gap / np.where(size > 0, size, 1.0)
+        value = _mean(-one * other, different)
+    ascending = -value if by == "disagreement" else value
+    order = [int(i) for i in np.argsort(ascending, kind="stable") if np.isfinite(value[i])]
+    return value, order
+
+
+def _mean(values: Floats, different: NDArray[np.bool_]) -> Floats:
+    """Return the mean over pairs of different samples, [P]; NaN where there is none."""
+    count = different.sum(1)
+    mean: Floats = np.where(different, values, 0.0).sum(1) / np.where(count > 0, count, np.nan)
+    return mean
+
+
+def _scores(judge: Judge, asked: Sequence[Asked], k: int) -> list[list[float]]:
+    """Return a judge's scores, NaN for a prompt without a verdict."""
+    return [[float("nan")] * k if verdict.failed else list(scores_of(verdict, k)) for verdict in judge(asked)]
