@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from logratio import objectives
 from logratio.logps.policy import Policy
+from logratio.logps.value import ValueHead
 from logratio.testing.cases import case
 from logratio.train.distributed import World
 from logratio.train.finite import Finite
@@ -88,9 +89,11 @@ class Device(TorchDispatchMode):
 
 def waits(name, groups, *, bin_tokens, model=None):
     objective = objectives.load(name)
-    policy = Policy(model or tiny_llama(), path="shared")
+    settings = objective.settings()
+    value = ValueHead(32) if objective.needs(settings).value else None
+    policy = Policy(model or tiny_llama(), path="shared", value=value)
     world = World(0, 1, "none", torch.device("cpu"))
-    learner = Learner(policy, objective, objective.settings(), world, bin_tokens, objective.scope)
+    learner = Learner(policy, objective, settings, world, bin_tokens, objective.scope)
     optimizer = Optimizer(dict(policy.named_parameters()), kind="adamw", weight_decay=0, stochastic=False, seed=0)
     step = Step(0, groups)
     bins = Bins.of(learner, step)
@@ -104,7 +107,7 @@ def waits(name, groups, *, bin_tokens, model=None):
         totals.add("rounded_away", optimizer.step(1e-3, 0))
         means = totals.reduce(world, [*metric_names(learner, step), "rounded_away"])
     assert means["loss"] == means["loss"] and len(means) > 2
-    return device.waits, len(bins.batches), bool(learner.state)
+    return device.waits, len(bins.batches), bool(learner.state) and learner.scope == "step"
 
 
 OWN = {"aot": 4, "beta_dpo": 8}
