@@ -42,13 +42,13 @@ class Metric:
         formula: How it is computed.
         unit: Its unit: `share` (counted) and `probability` (averaged) lie in [0, 1]; "1" is none; `of the objective` is
             whatever its loss is in.
-        where: On what it is measured.
+        where: On what it is measured; every training step, if nothing is said.
     """
 
     label: str
     formula: str
     unit: str
-    where: tuple[Where, ...]
+    where: tuple[Where, ...] = ("step",)
 
     @property
     def share(self) -> bool:
@@ -194,88 +194,61 @@ _PHASES = {
         "Spread of the reward",
         "standard deviation (÷K) of the scores of a prompt's responses, mean over prompts",
         "of the judge",
-        ("step",),
     ),
-    "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts", ("step",)),
+    "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
     "dead_groups": Metric(
-        "Dead groups",
-        "share of prompts whose responses all have the same score, so that nothing is learned",
-        "share",
-        ("step",),
+        "Dead groups", "share of prompts whose responses all have the same score, so that nothing is learned", "share"
     ),
     "clip_low": Metric(
         "Held below",
         "share of tokens (`gspo`, `rloo`: responses) with A < 0 and ρ < 1 − ε_low, without a gradient",
         "share",
-        ("step",),
     ),
     "clip_high": Metric(
         "Held above",
         "share of tokens (`gspo`, `rloo`: responses) with A > 0 and ρ > 1 + ε_high, without a gradient",
         "share",
-        ("step",),
     ),
     "kl_old_k1": Metric(
-        "KL from the phase's beginning, k1",
-        "Σ log π_old(y_t)/π(y_t) / Σ 1 over tokens that π_old drew",
-        "nat/token",
-        ("step",),
+        "KL from the phase's beginning, k1", "Σ log π_old(y_t)/π(y_t) / Σ 1 over tokens that π_old drew", "nat/token"
     ),
     "kl_old_k3": Metric(
         "KL from the phase's beginning, k3",
         "Σ (ρ − 1 − log ρ) / Σ 1, ρ = π/π_old, over tokens that π_old drew",
         "nat/token",
-        ("step",),
     ),
     "kl_reference_k1": Metric(
-        "KL from the reference, k1",
-        "Σ a / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens",
-        "nat/token",
-        ("step",),
+        "KL from the reference, k1", "Σ a / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens", "nat/token"
     ),
     "kl_reference_k3": Metric(
         "KL from the reference, k3",
         "Σ (e^{−a} − 1 + a) / Σ 1, a = log π(y_t)/π_ref(y_t), over the phase's tokens",
         "nat/token",
-        ("step",),
     ),
     "wins": Metric(
-        "Wins",
-        "P(y ≻ y'), mean over the policy's responses and the rival's that each met: `nash_md`",
-        "probability",
-        ("step",),
+        "Wins", "P(y ≻ y'), mean over the policy's responses and the rival's that each met: `nash_md`", "probability"
     ),
-    "value": Metric("Value", "V(s_t) before each token, mean over the phase's tokens", "of the judge", ("step",)),
-    "return": Metric(
-        "Return", "Â_t + V_old(s_t) before whitening, mean over the phase's tokens", "of the judge", ("step",)
-    ),
+    "value": Metric("Value", "V(s_t) before each token, mean over the phase's tokens", "of the judge"),
+    "return": Metric("Return", "Â_t + V_old(s_t) before whitening, mean over the phase's tokens", "of the judge"),
     "value_loss": Metric(
         "Value loss",
         "½·max((V − R̂)², (V_old + clip(V − V_old, ±ε_v) − R̂)²), mean over the phase's tokens",
         "squared, of the judge",
-        ("step",),
     ),
-    "value_clipped": Metric("Values held", "share of tokens with |V − V_old| > ε_v", "share", ("step",)),
+    "value_clipped": Metric("Values held", "share of tokens with |V − V_old| > ε_v", "share"),
     "explained_variance": Metric(
         "Explained variance",
         "1 − Var[R̂ − V_old]/Var[R̂] over all tokens of the phase; 1 is a perfect critic, 0 none",
         "of 1",
-        ("step",),
     ),
-    "kl_coefficient": Metric(
-        "KL coefficient", "β of the phase's rewards, as `kl_target` has moved it", "1/nat", ("step",)
-    ),
+    "kl_coefficient": Metric("KL coefficient", "β of the phase's rewards, as `kl_target` has moved it", "1/nat"),
     "entropy": Metric(
-        "Entropy",
-        "−Σ_v π(v) log π(v), mean over the phase's tokens, at the temperature of sampling",
-        "nat/token",
-        ("step",),
+        "Entropy", "−Σ_v π(v) log π(v), mean over the phase's tokens, at the temperature of sampling", "nat/token"
     ),
     "sampler_mismatch": Metric(
         "Mismatch with the sampler",
         "Σ |log π(y_t) by the sampler − the same by the trainer| / Σ 1, before the phase's first step",
         "nat/token",
-        ("step",),
     ),
 }
 
@@ -319,20 +292,15 @@ _STEP = {
         "Σ |∂loss/∂log π(y_t)|·(1 − π(y_t)) over tokens that the step makes more probable / the same over all tokens: "
         "the rest of the pull on the tokens' own logits lowers",
         "share",
-        ("step",),
     ),
-    "grad_norm": Metric("Gradient norm", "‖∇loss‖₂ over all trainable parameters before clipping", "1", ("step",)),
+    "grad_norm": Metric("Gradient norm", "‖∇loss‖₂ over all trainable parameters before clipping", "1"),
     "gradient_signal": Metric(
         "Gradient signal",
         "estimate of ‖G‖² from a gradient of a quarter of the step's groups and the whole one; may be below 0",
         "1",
-        ("step",),
     ),
     "gradient_noise": Metric(
-        "Gradient noise",
-        "estimate of tr Σ, the summed variances of one group's gradient, from the same two",
-        "1",
-        ("step",),
+        "Gradient noise", "estimate of tr Σ, the summed variances of one group's gradient, from the same two", "1"
     ),
     "gradient_noise_scale": Metric(
         "Gradient noise scale",
@@ -341,17 +309,12 @@ _STEP = {
         "group",
         ("end",),
     ),
-    "lr": Metric("Learning rate", "learning rate of the step", "1", ("step",)),
+    "lr": Metric("Learning rate", "learning rate of the step", "1"),
     "rounded_away": Metric(
-        "Updates rounded away",
-        "share of sampled elements with a gradient whose stored weight did not change",
-        "share",
-        ("step",),
+        "Updates rounded away", "share of sampled elements with a gradient whose stored weight did not change", "share"
     ),
-    "tokens": Metric("Tokens", "packed tokens of the step, prompts counted once", "token", ("step",)),
-    "tokens_per_s": Metric(
-        "Throughput", "packed tokens of the step / its seconds, prompts counted once", "token/s", ("step",)
-    ),
+    "tokens": Metric("Tokens", "packed tokens of the step, prompts counted once", "token"),
+    "tokens_per_s": Metric("Throughput", "packed tokens of the step / its seconds, prompts counted once", "token/s"),
 }
 
 _END = {

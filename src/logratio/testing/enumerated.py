@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -63,40 +65,44 @@ def random_setting(world: Tree, *, seed: int = 0) -> Setting:
     )
 
 
-def expected_gradient(objective: Objective, settings: Settings, given: Setting, k: int) -> Tensor:
+def expected_gradient(
+    objective: Objective, settings: Settings, given: Setting, k: int, *, compared: bool = True
+) -> Tensor:
     """Return E[∂loss/∂logits] in the first inner step of a phase of one prompt, [P, V].
 
     Every group of k responses is labelled by itself and weighed by its probability, so that a label over whole phases
-    must not whiten. Where the objective asks for a rival, k of its responses follow the policy's.
+    must not whiten. The order of responses does not matter, so each group is listed once. Where the objective asks for
+    a rival, k of its responses follow the policy's.
 
     Args:
         objective: As registered.
         settings: Its settings.
         given: World, policy and judge.
         k: Responses of the policy a group.
+        compared: Whether responses are compared with each other; large groups need not be, where nobody reads it.
     """
-    groups, share_G, member_GS = _every_group(objective, settings, given, k)
+    share = objective.rivals(settings)
+    own = _draws(given.world.logps(given.policy_PV), k)
+    other = _draws(given.rival(share), k) if share else [((), torch.zeros((), dtype=torch.float64))]
+    members = [first + second for first, _ in own for second, _ in other]
+    log_share_G = torch.stack([first + second for _, first in own for _, second in other])
+    parts = _Parts.of(given)
+    groups = [parts.group(ys, k, compared) for ys in members]
     labelled = [objective.label([group], settings, objective.state(settings))[0][0] for group in groups]
     leaf_PV = given.policy_PV.clone().requires_grad_()
-    batch = pack(labelled)
-    loss_G = _loss_by_group(objective, settings, batch, _logps(objective, settings, given, leaf_PV, member_GS))
-    (gradient_PV,) = torch.autograd.grad((share_G * loss_G).sum(), leaf_PV)
+    loss_G = _loss_by_group(objective, settings, pack(labelled), _logps(objective, settings, given, leaf_PV, members))
+    (gradient_PV,) = torch.autograd.grad((log_share_G.exp() * loss_G).sum(), leaf_PV)
     return gradient_PV
 
 
-def _every_group(
-    objective: Objective, settings: Settings, given: Setting, k: int
-) -> tuple[list[Group], Tensor, list[tuple[int, ...]]]:
-    """Return all groups with what a phase attaches, the probability of each, and which responses it holds."""
-    share = objective.rivals(settings)
-    own_Y, rival_Y = given.world.logps(given.policy_PV), given.rival(share)
-    drawn = [own_Y] * k + [rival_Y] * (k if share else 0)
-    members = list(product(range(len(own_Y)), repeat=len(drawn)))
-    log_share_G = torch.stack(
-        [torch.stack([logs[y] for logs, y in zip(drawn, ys, strict=True)]).sum() for ys in members]
-    )
-    parts = _Parts.of(given)
-    return [parts.group(ys, k) for ys in members], log_share_G.exp(), members
+def _draws(logp_Y: Tensor, k: int) -> list[tuple[tuple[int, ...], Tensor]]:
+    """Return every multiset of k responses with its log-probability, k!/Π n_y!·Π π(y)^n_y."""
+    orders = math.lgamma(k + 1)
+    found = []
+    for ys in combinations_with_replacement(range(len(logp_Y)), k):
+        repeats = sum(math.lgamma(n + 1) for n in Counter(ys).values())
+        found.append((ys, logp_Y[list(ys)].sum() + orders - repeats))
+    return found
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,15 @@ class _Parts:
         lengths = [len(tokens) for tokens in world.sequences]
         return cls(given, {name: list(map(np.asarray, value.split(lengths))) for name, value in values.items()})
 
-    def group(self, members: Sequence[int], k: int) -> Group:
+    def group(self, members: Sequence[int], k: int, compared: bool) -> Group:
         responses = tuple(np.array(self.given.world.sequences[y], np.int32) for y in members)
         count = len(members)
-        edges = np.array([(i, j) for i in range(count) for j in range(i + 1, count)], np.int32).reshape(-1, 2)
+        edges = np.stack(np.triu_indices(count if compared else 0, 1), 1).astype(np.int32)
         rival = (np.arange(count) >= k).astype(np.float64)
         preference_YY = self.given.preference_YY.numpy()
         edge: dict[str, Any] = {name: np.ones(len(edges)) for name in ("weight", "margin", "tie")}
-        edge["probability"] = np.array([preference_YY[members[i], members[j]] for i, j in edges])
+        first, second = np.asarray(members)[edges].T
+        edge["probability"] = preference_YY[first, second]
         response: dict[str, Any] = {"weight": 1 - rival, "rival": rival, "ended": np.ones(count)}
         response["score"] = self.given.score_Y.numpy()[list(members)]
         bare = Group(0, np.ones(1, np.int32), responses, tuple(np.ones(len(r), np.bool_) for r in responses), edges)
