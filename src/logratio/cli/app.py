@@ -54,12 +54,7 @@ VERBS = (
         "RUN_OR_MODEL | --judge J --data D [--json]",
         "measure a run, model or judge on preference data",
     ),
-    Verb(
-        "winrate",
-        "Judge",
-        "A B [C …] --prompts F --judge J",
-        "let models answer the same prompts, and say which a judge prefers",
-    ),
+    Verb("winrate", "Judge", "A B [C …] --prompts F --judge J", "say whose answers to prompts a judge prefers"),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),
     Verb("report", "Understand", "RUN [RUN …]", "write a run's report.html again, or compare runs"),
     Verb("diagnose", "Understand", "RUN [--where] [--learned]", "say what a run's metrics show, and what to do"),

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import ConfigError
+from ..report.doubts import doubts
 from ..report.text import number, percent, plain, visible
-from ..report.winrate import doubts
 
 LISTED = 10
 """Lost and won prompts that are shown."""
