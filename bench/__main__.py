@@ -9,7 +9,9 @@ VERBS = {
     "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
     "generate": ("generate", "sampling K responses a prompt, against transformers' generate"),
     "start-up": ("startup", "from the start of `logratio train` to its first step, by phase"),
+    "judges": ("judges", "which judge is right more often: a reward model or a DPO policy's implicit reward"),
     "sweep": ("sweep", "runs over three values of β, in single runs: the reference is paid for once"),
+    "worst": ("next_prompts", "whether the prompts that sample --worst picks teach more than prompts at random"),
 }
 """Verb → (module of this package, what it measures)."""
 

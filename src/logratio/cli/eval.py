@@ -88,7 +88,7 @@ def run(
 
 def _refuse(given: Sequence[str], where: str) -> None:
     if given:
-        raise ConfigError(f"--{given[0]} is read {where} alone; leave it out.")
+        raise ConfigError(f"--{given[0]} is read only {where}; leave it out.")
 
 
 def _show(result: Mapping[str, Any]) -> None:
