@@ -95,7 +95,7 @@ def run(
         )
     page = write_winrate(folder)
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(result, indent=2, allow_nan=False))  # escaped: names and categories are data
         return
     _show(result, _duels(folder))
     print(f"\n{page}")
