@@ -93,7 +93,7 @@ EXPECTED = {
         Ranked,
         dict(prompt=SKY, responses=RESPONSES, scores=(-3.0, -1.0, -2.0)),
     ),
-    "drawn": ("responses that a run drew", 1, Ranked, dict(prompt=SKY, responses=(SEA, AIR), scores=(0.0, 2.5))),
+    "drawn": ("responses that a run drew", 3, Ranked, dict(prompt=SKY, responses=(SEA, AIR), scores=(0.0, 2.5))),
     "helpsteer2": ("HelpSteer", 4, Pair, dict(prompt=SKY, chosen=AIR, rejected=SEA)),
     "helpsteer3": ("HelpSteer", 4, Pair, dict(prompt=GREETED, chosen=(bot(AIR),), rejected=(bot(SEA),))),
     "arena": ("arena", 3, Pair, dict(prompt=(user(SKY),), chosen=(bot(AIR),), rejected=(bot(SEA),))),

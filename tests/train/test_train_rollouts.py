@@ -94,7 +94,7 @@ def row(scores, *, tokens=None, **more):
 
 
 def test_best_and_worst_make_one_pair_and_the_others_are_left_out():
-    group = Choice("pairs", "all", "best_worst").group(row([0.0, 3.0, -1.0, 2.0]))
+    group = Choice("pairs").group(row([0.0, 3.0, -1.0, 2.0]))
     assert [own.tolist() for own in group.responses] == [[5, 6, 1], [5, 6, 2]]
     assert group.edges.tolist() == [[0, 1]]
     assert group.columns.edge["margin"].tolist() == [4.0] and group.columns.edge["weight"].tolist() == [0.5]
@@ -103,25 +103,25 @@ def test_best_and_worst_make_one_pair_and_the_others_are_left_out():
 
 
 def test_all_edges_join_every_two_that_differ():
-    group = Choice("pairs", "all", "all").group(row([0.0, 3.0, 0.0]))
+    group = Choice("pairs", edges="all").group(row([0.0, 3.0, 0.0]))
     assert group.edges.tolist() == [[1, 0], [1, 2]]
 
 
 def test_who_compares_has_its_own_say_about_every_two():
     compared = [[0, 1, 0.9], [1, 2, 0.7], [0, 2, 0.2]]  # a cycle, which scores cannot hold
-    group = Choice("pairs", "all", "all").group(row([0.55, 0.4, 0.55], comparisons=compared))
+    group = Choice("pairs", edges="all").group(row([0.55, 0.4, 0.55], comparisons=compared))
     assert group.edges.tolist() == [[0, 1], [1, 2], [2, 0]]
     assert np.allclose(group.columns.edge["probability"], [0.9, 0.7, 0.8])
 
 
 @pytest.mark.parametrize("rows", [row([1.0, 1.0]), row([2.0, 1.0], tokens=[[5, 6], [5, 6]])], ids=["equal", "same"])
 def test_what_is_judged_alike_or_is_the_same_gives_no_pair(rows):
-    group = Choice("pairs", "all", "best_worst").group(rows)
+    group = Choice("pairs").group(rows)
     assert len(group.edges) == 0 and len(group.responses) == 1
 
 
 def test_the_best_alone_is_imitated():
-    group = Choice("demonstrations", "best", "best_worst").group(row([0.0, 3.0, 3.0]))
+    group = Choice("demonstrations", keep="best").group(row([0.0, 3.0, 3.0]))
     assert [own.tolist() for own in group.responses] == [[5, 6, 1]]
 
 
@@ -160,7 +160,7 @@ def test_the_first_step_of_a_phase_is_on_policy_and_the_others_are_not(grpo):
 def test_the_reference_of_a_phase_is_the_model_that_the_run_began_with(grpo):
     run, arguments = grpo
     start = Policy(load_model(arguments["model"]).model).eval()
-    choice = Choice("prompts", "all", "best_worst")
+    choice = Choice("prompts")
     rows = read(run / "rollouts" / "phase-000002.jsonl")  # by then the policy has moved
     groups = [choice.group(each) for each in rows]
     known = score(start, groups, bin_tokens=1 << 10, needs=Needs(temperature=0.7))
@@ -264,6 +264,26 @@ def test_pairwise_objectives_and_imitation_learn_from_fresh_responses(tmp_path, 
     assert len(rows) == 4 * rollout.get("epochs", 1)
     if objective == "dpo":  # of the policy itself, which is the reference before the first step
         assert rows[0]["logratio_chosen"] == 0.0 and rows[1]["logratio_chosen"] != 0.0
+
+
+def test_a_rivals_responses_stand_behind_the_policys_own_and_are_not_learned_as_its_own(tmp_path):
+    arguments = {**world(tmp_path), "objective": "xpo", "rollout": {"k": 2, "max_new_tokens": 5, "every": 2}}
+    run = small_run.run(**arguments, output=str(tmp_path / "run")).directory
+    choice = Choice("prompts", compares=True)
+    for each in read(run / "rollouts" / "phase-000002.jsonl"):  # by then policy and reference differ
+        assert each["rival"] == [0, 0, 1, 1]
+        group, own = choice.group(each), sum(map(len, each["tokens"][:2]))
+        assert group.columns.response["weight"].tolist() == [1, 1, 0, 0]
+        sampled, reference = group.columns.token["sampled"], each["columns"]["reference"]
+        assert np.allclose(sampled[own:], reference[own:], atol=1e-4)  # XPO's rival is the reference
+        assert not np.allclose(sampled[:own], reference[:own], atol=1e-3)
+
+
+def test_two_that_are_judged_alike_are_a_tie_where_ties_are_read():
+    group = Choice("prompts", compares=True, ties=True).group(row([1.0, 0.0, 1.0], rival=[0, 0, 1]))
+    assert group.edges.tolist() == [[0, 1], [2, 1], [0, 2]]
+    assert group.columns.edge["probability"].tolist() == [1.0, 1.0, 0.5]
+    assert group.columns.edge["tie"].tolist() == [0.0, 0.0, 1.0]
 
 
 def test_the_samples_of_an_evaluation_are_judged(grpo):

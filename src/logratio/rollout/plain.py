@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..batch.group import Ints
 from .sampling import Drawn, Rules, Sample
 
-_STATE_NAMES = ("past_key_values", "cache_params")
+STATE_NAMES = ("past_key_values", "cache_params")
 """What a model may call the state that it returns and takes back."""
 
 _LEAST_SPREAD = 16
@@ -81,7 +81,7 @@ def _forward(model: nn.Module, feed: NDArray[Any], state: Any) -> tuple[Tensor, 
     ids = torch.as_tensor(feed, dtype=torch.int64, device=next(model.parameters()).device)
     known = {} if state is None else {state[0]: state[1]}
     output = model(input_ids=ids, use_cache=True, return_dict=True, logits_to_keep=1, **known)
-    name = next(name for name in _STATE_NAMES if name in output)
+    name = next(name for name in STATE_NAMES if name in output)
     return output.logits[:, -1], (name, output[name])
 
 

@@ -143,7 +143,7 @@ def source_of(
         return replace(opening.files, reference=values)
     draw = Draw(
         rollout=config.rollout,
-        choice=Choice.of(learner.objective.data, config.rollout),
+        choice=Choice.of(learner.objective, learner.settings, config.rollout),
         judge=judge,
         asking=data.prepared.asking,
         tokenizer=opening.tokenizer,

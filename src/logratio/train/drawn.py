@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from ..config import RolloutConfig
 from ..data.prompts import Asking
 from ..errors import CheckpointError
 from ..files import atomic_path
-from ..objectives.base import Data
+from ..objectives.base import Data, Objective
 from ..rollout.generate import Sample
 from ..rollout.judge import Verdict, scores_of
 
@@ -54,7 +54,13 @@ def read(path: Path) -> list[Row]:
 
 
 def row_of(
-    index: int, prompt: Sequence[int], asking: Asking, samples: Sequence[Sample], texts: Sequence[str], verdict: Verdict
+    index: int,
+    prompt: Sequence[int],
+    asking: Asking,
+    samples: Sequence[Sample],
+    texts: Sequence[str],
+    verdict: Verdict,
+    rivals: int = 0,
 ) -> Row:
     """Return what is known of one prompt's responses.
 
@@ -68,6 +74,7 @@ def row_of(
         samples: The responses.
         texts: The same as text, special tokens removed.
         verdict: What the judge said.
+        rivals: How many of the responses, the last ones, were drawn from a rival.
     """
     row: Row = {"prompt": asking.prompt, "responses": list(texts)}
     if verdict.failed:
@@ -78,6 +85,8 @@ def row_of(
             row["comparisons"] = [[one.first, one.second, one.probability] for one in verdict.comparisons]
         if verdict.both_bad:
             row["both_bad"] = True
+    if rivals:
+        row["rival"] = [0] * (len(samples) - rivals) + [1] * rivals
     return row | {
         "weight": asking.weight,
         "row": index,
@@ -97,41 +106,52 @@ class Choice:
         data: What the objective learns from: "pairs" compares them, others take them one by one.
         keep: "best" keeps the one judged best.
         edges: Which pairs are compared.
+        compares: Whether all responses stay and every two are compared: what Nash-MD and XPO read.
+        ties: Whether two that are judged alike are a pair too, of probability ½.
     """
 
     data: Data
-    keep: Literal["all", "best"]
-    edges: Literal["best_worst", "all"]
+    keep: Literal["all", "best"] = "all"
+    edges: Literal["best_worst", "all"] = "best_worst"
+    compares: bool = False
+    ties: bool = False
 
     @classmethod
-    def of(cls, data: Data, rollout: RolloutConfig) -> Choice:
+    def of(cls, objective: Objective, settings: Any, rollout: RolloutConfig) -> Choice:
         """Return the choice of a recipe."""
-        return cls(data, rollout.keep, rollout.edges)
+        ties = objective.data == "prompts" and objective.needs(settings).ties
+        compares = objective.data == "prompts" and (ties or objective.rivals(settings) > 0)
+        return cls(objective.data, rollout.keep, rollout.edges, compares, ties)
 
     def group(self, row: Row) -> Group:
         """Return a prompt with those of its responses that are learned from.
 
         A prompt whose responses are judged alike, or are the same, gives no pair: it keeps one response, and no edge.
         """
+        edges, probabilities = list[tuple[int, int]](), list[float]()
         if self.data == "pairs":
             edges, probabilities = compared(row, self.edges)
             used = sorted({k for edge in edges for k in edge}) or [0]
+        elif self.compares:
+            edges, probabilities = compared(row, "all", ties=self.ties)
+            used = list(range(len(row["tokens"])))
         else:
-            edges, probabilities = [], []
             best = int(np.argmax(row["scores"]))
             used = [best] if self.keep == "best" else list(range(len(row["tokens"])))
         place = {k: n for n, k in enumerate(used)}
         weight = float(row["weight"])
+        rival = _floats([row.get("rival", [0] * len(row["tokens"]))[k] for k in used])
         response = {
-            "weight": np.full(len(used), weight, np.float32),
+            "weight": np.float32(weight) * (1 - rival),
             "score": _floats([row["scores"][k] for k in used]),
             "ended": _floats([float(row["ended"][k]) for k in used]),
+            **({"rival": rival} if "rival" in row else {}),
         }
         edge = {
             "weight": np.full(len(edges), weight, np.float32),
             "margin": _floats([row["scores"][winner] - row["scores"][loser] for winner, loser in edges]),
             "probability": _floats(probabilities),
-            "tie": np.zeros(len(edges), np.float32),
+            "tie": _floats([float(self.ties and share == 0.5) for share in probabilities]),
         }
         tokens = [np.array(row["tokens"][k], np.int32) for k in used]
         return Group(
@@ -148,11 +168,14 @@ class Choice:
         )
 
 
-def compared(row: Row, which: Literal["best_worst", "all"]) -> tuple[list[tuple[int, int]], list[float]]:
+def compared(
+    row: Row, which: Literal["best_worst", "all"], *, ties: bool = False
+) -> tuple[list[tuple[int, int]], list[float]]:
     """Return the edges (winner, loser) between a prompt's responses, and the probability that each winner is preferred.
 
     Best and worst are those of the scores. A judge that compared has its own say about every two that it compared;
-    where it contradicts the order of the scores, the probability is ½. Responses of the same tokens are never compared.
+    where it contradicts the order of the scores, the probability is ½. Responses of the same tokens are never compared,
+    but with `ties`, which adds every two that are judged alike.
     """
     scores, tokens = row["scores"], row["tokens"]
     said = {(first, second): share for first, second, share in row.get("comparisons", ())}
@@ -163,8 +186,16 @@ def compared(row: Row, which: Literal["best_worst", "all"]) -> tuple[list[tuple[
         pairs = [pair for pair, share in said.items() if share > 0.5]
     else:
         pairs = [pair for pair in permutations(range(len(scores)), 2) if scores[pair[0]] > scores[pair[1]]]
-    edges = sorted((winner, loser) for winner, loser in pairs if tokens[winner] != tokens[loser])
-    return edges, [max(said.get(edge, 1.0), 0.5) for edge in edges]
+    edges = sorted((winner, loser) for winner, loser in pairs if ties or tokens[winner] != tokens[loser])
+    shares = [max(said.get(edge, 1.0), 0.5) for edge in edges]
+    if not ties:
+        return edges, shares
+    alike = [
+        (i, j)
+        for i, j in combinations(range(len(scores)), 2)
+        if (said.get((i, j)) == 0.5 if said else scores[i] == scores[j])
+    ]
+    return [*edges, *alike], [*shares, *[0.5] * len(alike)]
 
 
 def judged(rows: Sequence[Row]) -> list[Row]:
@@ -173,26 +204,27 @@ def judged(rows: Sequence[Row]) -> list[Row]:
 
 
 def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
-    """Return what a batch's responses and their judgement were; formulas in `logratio.metrics`.
+    """Return what a batch's own responses and their judgement were; formulas in `logratio.metrics`.
 
     Args:
         rows: At least one.
         groups: What is learned from, with the column `old` where it is known.
     """
+    own = {id(row): len(row["tokens"]) - sum(row.get("rival", ())) for row in rows}
     out = {
-        "sample_length": float(np.mean([len(tokens) for row in rows for tokens in row["tokens"]])),
-        "ended": float(np.mean([ended for row in rows for ended in row["ended"]])),
+        "sample_length": float(np.mean([len(tokens) for row in rows for tokens in row["tokens"][: own[id(row)]]])),
+        "ended": float(np.mean([ended for row in rows for ended in row["ended"][: own[id(row)]]])),
         "judge_failures": float(len(rows) - len(judged(rows))),
     }
-    if known := [np.array(row["scores"], np.float64) for row in judged(rows)]:
+    if known := [np.array(row["scores"][: own[id(row)]], np.float64) for row in judged(rows)]:
         out |= {
             "reward": float(np.mean(np.concatenate(known))),
-            "reward_std": float(np.mean([own.std() for own in known])),
-            "dead_groups": float(np.mean([own.max() == own.min() for own in known])),
+            "reward_std": float(np.mean([scores.std() for scores in known])),
+            "dead_groups": float(np.mean([scores.max() == scores.min() for scores in known])),
         }
     tokens = [group.columns.token for group in groups]
-    if tokens and all("old" in own for own in tokens):
-        apart = np.concatenate([own["sampled"].astype(np.float64) - own["old"] for own in tokens])
+    if tokens and all("old" in each for each in tokens) and not any("rival" in row for row in rows):
+        apart = np.concatenate([each["sampled"].astype(np.float64) - each["old"] for each in tokens])
         out["sampler_mismatch"] = float(np.abs(apart).mean())
     return out
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import nn
 
 from ..batch.group import Columns, Floats, Group
 from ..batch.needs import Needs
@@ -18,16 +19,19 @@ from ..logps.policy import Policy
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
 from ..maths.counter import stream
-from ..rollout.generate import generate
+from ..rollout.generate import Sample, generate
 from ..rollout.judge import Judge, Verdict
+from ..rollout.mixture import generate_between
 from . import drawn
-from .distributed import unsharded
 from .drawn import Choice, Row
 from .gradient import Learner
 from .phases import Phases, Place
 from .rewards import asked_of, text_of
 from .rundir import RunDirectory
 from .source import FileSource, Step
+
+Reference = Callable[[], AbstractContextManager[Policy]] | None
+"""Yields the reference as a policy; None where none is needed."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +56,15 @@ class Draw:
     stop_ids: Sequence[int]
     seed: int
 
-    def phase(self, learner: Learner, prompts: Sequence[Group], phase: int) -> tuple[list[Row], LogratioError | None]:
+    def phase(
+        self, learner: Learner, prompts: Sequence[Group], phase: int, reference: Reference
+    ) -> tuple[list[Row], LogratioError | None]:
         """Draw and judge; return the rows, and the error of a judge that stopped, with which nothing is judged.
 
         A sample is a function of (seed, phase, prompt, its number, weights), so a phase drawn again is the same.
         """
-        seed = int(stream(self.seed, "rollout", phase).integers(1 << 62))
-        with unsharded(learner.policy):
-            samples = generate(
-                learner.policy.model,
-                [group.prompt for group in prompts],
-                k=self.rollout.k,
-                max_new_tokens=self.rollout.max_new_tokens,
-                stop_ids=self.stop_ids,
-                temperature=self.rollout.temperature,
-                seed=seed,
-            )
+        samples = self._samples(learner, prompts, phase, reference)
+        rivals = len(samples[0]) - self.rollout.k
         texts = [[text_of(one, self.tokenizer) for one in own] for own in samples]
         asked = [
             asked_of(self.asking[group.row], own, group.prompt, self.tokenizer)
@@ -80,10 +77,38 @@ class Draw:
         except LogratioError as error:
             failure, verdicts = error, [Verdict(failed=str(error))] * len(asked)
         rows = [
-            drawn.row_of(group.row, group.prompt.tolist(), self.asking[group.row], own, said, verdict)
+            drawn.row_of(group.row, group.prompt.tolist(), self.asking[group.row], own, said, verdict, rivals)
             for group, own, said, verdict in zip(prompts, samples, texts, verdicts, strict=True)
         ]
         return rows, failure
+
+    def _samples(
+        self, learner: Learner, prompts: Sequence[Group], phase: int, reference: Reference
+    ) -> list[list[Sample]]:
+        """Return the policy's responses to each prompt, and behind them as many of a rival where there is one."""
+        ids = [group.prompt for group in prompts]
+        share = learner.objective.rivals(learner.settings)
+
+        def how(whose: str) -> dict[str, Any]:
+            return {
+                "k": self.rollout.k,
+                "max_new_tokens": self.rollout.max_new_tokens,
+                "stop_ids": self.stop_ids,
+                "temperature": self.rollout.temperature,
+                "seed": int(stream(self.seed, whose, phase).integers(1 << 62)),
+            }
+
+        model = learner.policy.model
+        own = generate(model, ids, **how("rollout"))
+        if not share:
+            return own
+        assert reference is not None
+        if share == 1:
+            with reference() as other:
+                rivals = generate(other.model, ids, **how("rival"))
+        else:
+            rivals = generate_between(model, lambda: _model_of(reference), share, ids, **how("rival"))
+        return [[*mine, *theirs] for mine, theirs in zip(own, rivals, strict=True)]
 
 
 @dataclass
@@ -106,7 +131,7 @@ class RolloutSource:
     phases: Phases
     draw: Draw
     learner: Learner
-    reference: Callable[[], AbstractContextManager[Policy]] | None
+    reference: Reference
     run: RunDirectory
     ahead: ClassVar[bool] = False
     _held: _Phase | None = field(default=None, repr=False)
@@ -137,7 +162,9 @@ class RolloutSource:
 
     def _drawn(self, number: int) -> _Phase:
         batches = [self.prompts.step(index).groups for index in self.phases.batches(number)]
-        rows, failure = self.draw.phase(self.learner, [group for batch in batches for group in batch], number)
+        rows, failure = self.draw.phase(
+            self.learner, [group for batch in batches for group in batch], number, self.reference
+        )
         path = drawn.file_of(self.run.path, number)
         if failure is not None or not all(self._chosen(rows, batches)):
             drawn.write(path, rows)
@@ -216,6 +243,12 @@ class RolloutSource:
         made = _split(labelled, [len(batch) for batch in batches])
         told = [drawn.measures(own, batch) for own, batch in zip(_split(rows, sizes), batches, strict=True)]
         return _Phase(number, made, told), {**before, **after}
+
+
+@contextmanager
+def _model_of(reference: Callable[[], AbstractContextManager[Policy]]) -> Iterator[nn.Module]:
+    with reference() as policy:
+        yield policy.model
 
 
 @dataclass(frozen=True)
