@@ -1,5 +1,6 @@
 """Losses that hold each side of a pair against the reference, not their difference alone."""
 
+import dataclasses
 import math
 
 import pytest
@@ -48,6 +49,30 @@ def test_a_response_that_wins_with_probability_p_settles_where_nca_s_two_pulls_m
         won, lost = sides([r / 0.3], [0.0]), sides([0.0], [r / 0.3])
         pull = p * slopes(nca(won, beta=0.3), won)[0] + (1 - p) * slopes(nca(lost, beta=0.3), lost)[1]
         assert abs(pull.item()) < 1e-15
+
+
+def test_a_tie_holds_both_responses_of_nca_at_the_reference_and_two_bad_ones_fall():
+    pairs, tie = sides(A, A.flip(0) / 2), torch.ones_like(A)
+    up, down = slopes(nca(pairs, tie, beta=0.3), pairs)
+    close(up, 0.3 * (torch.sigmoid(0.3 * A) - 0.5), rtol=0, atol=SOFTPLUS)
+    close(down, 0.3 * (torch.sigmoid(0.15 * A.flip(0)) - 0.5), rtol=0, atol=SOFTPLUS)
+    up, down = slopes(nca(pairs, 2 * tie, beta=0.3), pairs)
+    close(up, 0.15 * torch.sigmoid(0.3 * A), rtol=0, atol=SOFTPLUS)
+    close(down, 0.15 * torch.sigmoid(0.15 * A.flip(0)), rtol=0, atol=SOFTPLUS)
+    level = [nca(sides([0.0], [0.0]), torch.tensor([kind]), beta=0.3).item() / math.log(2) for kind in (0.0, 1.0, 2.0)]
+    assert level == pytest.approx([2, 2, 1], rel=1e-14)
+
+
+def test_what_people_called_a_tie_or_both_bad_reaches_nca_from_the_batch():
+    objective, batch = objectives.load("nca"), pack(random_groups(3, k=2, seed=5))
+    marked = dataclasses.replace(batch, edge={**batch.edge, "tie": torch.tensor([0.0, 1.0, 2.0])})
+    logps = Logps(torch.linspace(-5, -0.2, len(batch.target_R), dtype=torch.float64))
+    settings = objective.settings(beta=0.3)
+    assert objective.needs(settings).ties
+    plain, seen = (objective.losses(logps, each, settings)["nca"] for each in (batch, marked))
+    assert plain[0] == seen[0] and ((plain - seen)[1:].abs() > 1e-3).all()
+    for metric in objective.metrics(logps, marked, settings).values():
+        assert (metric.weight > 0).tolist() == [True, False, False]
 
 
 def test_both_apo_losses_are_one_at_the_reference_and_have_their_written_gradients():

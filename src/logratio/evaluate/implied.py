@@ -68,8 +68,6 @@ def why_not(objective: Objective, settings: Settings, group: Group) -> str | Non
         return "its loss is not one of pairs"
     if objective.scope != "item":
         return "the loss of a pair depends on the whole step"
-    if needs.ties:
-        return "it gives ties a probability of their own"
     if objective.supervised:
         return "it imitates the chosen response too, so that where it rests does not tell how often that wins"
     probability, fits = _tried(objective, settings, group)
@@ -82,7 +80,7 @@ def why_not(objective: Objective, settings: Settings, group: Group) -> str | Non
     alike = np.abs(probability - probability[0])[:, known]
     if not fits and not (np.isfinite(alike).all() and alike.max() < _SAME):
         return "it moves each response by itself, so that a margin stands for no one chance"
-    return None
+    return "it gives ties a probability of their own" if needs.ties else None
 
 
 def implied(
