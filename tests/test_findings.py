@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from logratio.findings import Drawing, Example, Finding, finding, worst
+from logratio.findings import Drawing, Example, Finding, Past, finding, worst
 
 
 def test_a_finding_is_the_same_after_a_file() -> None:
@@ -21,10 +21,13 @@ def test_a_finding_is_the_same_after_a_file() -> None:
         drawing=Drawing("bars", "Rows", "kind", "rows", ["exact", "near"], {"rows": [3, None]}),
         examples=[Example("pairs.jsonl, row 3", "repeats row 1", {"prompt": "<b>"})],
         seconds=0.5,
+        past=Past("stop", 20, "60 of 600 rows nearly repeat another."),
     )
     back = finding(json.loads(json.dumps(said.as_json(), allow_nan=False)))
     assert back.as_json() == said.as_json()
-    assert (back.drawing, back.examples[0]) == (said.drawing, said.examples[0])
+    assert (back.drawing, back.examples[0], back.past) == (said.drawing, said.examples[0], said.past)
+    older = {name: value for name, value in said.as_json().items() if name != "past"}
+    assert finding(older).past is None  # written before there was such a field
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

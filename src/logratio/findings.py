@@ -55,6 +55,26 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a finding was before, where it was graver then.
+
+    Attributes:
+        level: The gravest level it had.
+        step: When it had it first.
+        says: What it said then.
+    """
+
+    level: Level
+    step: int
+    says: str
+
+    @property
+    def sentence(self) -> str:
+        """Return it as a sentence for people."""
+        return f"At step {self.step} of the run this was {self.level}: {self.says}"
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that was looked at, and what was found.
 
@@ -67,6 +87,7 @@ class Finding:
         drawing: What shows it.
         examples: Rows that show it, the clearest first.
         seconds: What looking took; None where it was not timed.
+        past: What it was earlier in the run; None where it was never graver than now.
     """
 
     name: str
@@ -77,6 +98,7 @@ class Finding:
     drawing: Drawing | None = None
     examples: Sequence[Example] = ()
     seconds: float | None = None
+    past: Past | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data, numbers that are not finite as None."""
@@ -90,7 +112,7 @@ def finding(document: Mapping[str, Any]) -> Finding:
     Raises:
         KeyError: A field is missing.
     """
-    drawing = document["drawing"]
+    drawing, past = document["drawing"], document.get("past")
     return Finding(
         name=document["name"],
         level=document["level"],
@@ -100,6 +122,7 @@ def finding(document: Mapping[str, Any]) -> Finding:
         drawing=None if drawing is None else Drawing(**drawing),
         examples=tuple(Example(**example) for example in document["examples"]),
         seconds=document["seconds"],
+        past=None if past is None else Past(**past),
     )
 
 

@@ -11,7 +11,7 @@ from logratio.cli.app import tell
 from logratio.cli.progress import ProgressLines
 from logratio.data.tokenize import Encoder
 from logratio.errors import DataError
-from logratio.findings import Example, Finding
+from logratio.findings import Example, Finding, Past
 from logratio.train.events import Event
 
 
@@ -124,10 +124,17 @@ def test_of_a_run_all_that_pass_are_one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    ("levels", "said"), [(("fine", "note"), ""), (("look", "stop", "look"), "stop: b; look: a, c"), ((), "")]
+    ("levels", "said"),
+    [
+        (("fine", "note"), ""),
+        (("look", "stop", "look"), "stop: b; look: a, c; earlier: d (stop at step 7)"),
+        ((), ""),
+    ],
 )
 def test_a_run_ends_with_what_its_diagnosis_says_to_look_at(levels, said, tmp_path, capsys):
+    past = Past("stop", 7, "Said.")
     found = [Finding(name, level, "Says.").as_json() for name, level in zip("abc", levels, strict=False)]
+    found += [Finding("d", "fine", "Says.", past=past).as_json()] if len(levels) == 3 else []
     (tmp_path / "findings.json").write_text(json.dumps(found))
     with ProgressLines(Console(width=80, markup=False, highlight=False, soft_wrap=True)) as progress:
         progress(Event("done", {"directory": str(tmp_path), "status": "finished", "step": 3}))

@@ -5,7 +5,7 @@ import math
 import statistics
 
 import pytest
-from histories import SOUND, START, TRAIN, told
+from histories import SOUND, START, TRAIN, told, value
 
 from logratio.diagnose.history import About, Digest, Point, history
 from logratio.diagnose.run import diagnose_run, write_findings
@@ -65,3 +65,18 @@ def test_a_run_directory_is_read_and_a_broken_last_line_passed_over(tmp_path):
     write_findings(tmp_path, found)
     told_again = json.loads((tmp_path / "findings.json").read_text())
     assert [own["name"] for own in told_again] == [own.name for own in found] and len(found) > 8
+
+
+def test_a_run_that_was_sick_in_the_middle_says_so_at_its_end(tmp_path):
+    (tmp_path / "config.yaml").write_text("objective: {name: dpo, beta: 0.1}\ntrain: {lr: 1.0e-6, epochs: 1}\n")
+    (tmp_path / "manifest.json").write_text(json.dumps({"steps": 30}))
+    gone = {**SOUND, "repetition": value(0.7, 0.02, 64)}
+    rows = [{"kind": "eval", "step": 10 * i, **row} for i, row in enumerate([START, SOUND, gone, SOUND])]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (sick,) = [own for own in diagnose_run(tmp_path) if own.past is not None and own.name == "collapse"]
+    assert sick.level == "fine" and (sick.past.level, sick.past.step) == ("stop", 20)
+    assert sick.past.sentence.startswith("At step 20 of the run this was stop: 70 % of 4-grams repeat")
+    rows = rows[:2] + [{"kind": "eval", "step": 20, **gone}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (now,) = [own for own in diagnose_run(tmp_path) if own.name == "collapse"]
+    assert now.level == "stop" and now.past is None  # it was never graver than it is

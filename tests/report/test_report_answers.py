@@ -2,7 +2,7 @@
 
 import pytest
 
-from logratio.findings import Finding
+from logratio.findings import Finding, Past
 from logratio.report.answers import answers, cost, trust
 from logratio.report.beside import Beside
 from logratio.report.kit import Interval, Notice
@@ -129,3 +129,9 @@ def test_checks_that_were_left_out_are_told_and_nothing_is_said_to_be_all_right(
     assert told.because.endswith("Left out by preflight: micro batches.")
     nothing = Finding("budget", "note", "s", figures={"skipped": "audit"})
     assert trust(Beside(preflight=(nothing,), audited=found("fine"), findings=()), []).tone == "good"
+
+
+def test_a_run_that_was_sick_in_the_middle_is_told_of():
+    sick = Finding("collapse", "fine", "s", past=Past("stop", 20, "Samples repeat."))
+    told = trust(Beside(preflight=found("fine"), audited=found("fine"), findings=(sick,)), [])
+    assert told.because.endswith("Graver in the course of the run than at its end: collapse (stop at step 20).")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from logratio.findings import Drawing, Example, Finding
+from logratio.findings import Drawing, Example, Finding, Past
 from logratio.report.found import EXAMPLES, PASSING, block, blocks, counted, drawn, read_findings, worst_first
 from logratio.report.kit import Bars, Heat, Plot, Scatter
 
@@ -135,3 +135,10 @@ def test_what_is_fine_is_folded_where_it_is_much(fine):
     assert sum(len(part.found) for part in (first, *rest)) == fine + 1
     assert len({own.anchor for part in (first, *rest) for own in part.found}) == fine + 1
     assert [part.folded for part in blocks(found[:-1], "own")] == ([f"{fine} fine, one by one"] if fine >= 4 else [""])
+
+
+def test_what_was_graver_earlier_is_said_and_not_folded_away():
+    sick = Finding("collapse", "fine", "Samples vary.", past=Past("stop", 20, "Samples repeat."))
+    telling, rest = blocks([sick, *(Finding(f"f{i}", "fine", "s") for i in range(9))], "x")
+    (shown,) = telling.found
+    assert shown.says == "Samples vary. At step 20 of the run this was stop: Samples repeat." and len(rest.found) == 9

@@ -43,7 +43,9 @@ def test_a_finding_is_told_once_and_again_when_it_is_worse(tmp_path):
     assert [text.split(":")[0] for _, text in told] == ["step 2, collapse", "step 4, collapse"]
     assert {kind for kind, _ in told} == {"warning"} and "Go back to a checkpoint" in told[0][1]
     written = json.loads((directory.path / "findings.json").read_text())
-    assert [(own["name"], own["level"]) for own in written] == [("collapse", "fine")]  # as things stand now
+    ((own,),) = (written,)
+    assert (own["name"], own["level"]) == ("collapse", "fine")  # as things stand now
+    assert (own["past"]["level"], own["past"]["step"]) == ("stop", 4) and "70 % of 4-grams" in own["past"]["says"]
     directory.close()
 
 

@@ -54,13 +54,15 @@ def run(
 
 def _show(found: Sequence[Finding], everything: bool) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    fine = [finding for finding in found if finding.level == "fine"]
+    fine = [finding for finding in found if finding.level == "fine" and finding.past is None]
     for finding in sorted(found, key=lambda finding: -LEVELS.index(finding.level)):
-        if finding.level == "fine" and not everything:
+        if finding in fine and not everything:
             continue
         console.print(f"{finding.level:5} {finding.name}: {one_line(finding.says)}")
         if finding.remedy:
             console.print(f"      → {one_line(finding.remedy)}")
+        if finding.past is not None:
+            console.print(f"      {one_line(finding.past.sentence)}")
     if fine and not everything:
         named = ", ".join(finding.name for finding in fine)
         console.print(f"fine  {named} (--all shows them)")

@@ -141,7 +141,12 @@ def _graver(run: Path) -> str:
     except (OSError, ValueError):
         return ""
     levels = {level: [own["name"] for own in findings if own["level"] == level] for level in ("stop", "look")}
-    return "; ".join(f"{level}: {', '.join(names)}" for level, names in levels.items() if names)
+    told = [f"{level}: {', '.join(names)}" for level, names in levels.items() if names]
+    past = [(own["name"], own["past"]) for own in findings if own.get("past")]
+    if past:
+        listed = [f"{name} ({was['level']} at step {was['step']})" for name, was in past]
+        told.append(f"earlier: {', '.join(listed)}")
+    return "; ".join(told)
 
 
 def _measured(row: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from ..errors import RunError
 from ..files import write_json
-from ..findings import LEVELS, Finding
+from ..findings import LEVELS, Finding, Past
 from .calibration import calibration
 from .collapse import collapse
 from .displacement import displacement
@@ -45,6 +46,26 @@ FAMILIES: tuple[Family, ...] = (
 FILE = "findings.json"
 
 
+class Course:
+    """Takes what was found after each evaluation of a run, and remembers how grave each finding was at its gravest."""
+
+    def __init__(self) -> None:
+        self._gravest: dict[str, Past] = {}
+
+    def after(self, step: int, found: Sequence[Finding]) -> list[Finding]:
+        """Return the findings of an evaluation, with their past where one of level look or stop was graver than now."""
+        for own in found:
+            known = self._gravest.get(own.name)
+            if known is None or LEVELS.index(own.level) > LEVELS.index(known.level):
+                self._gravest[own.name] = Past(own.level, step, own.says)
+        return [replace(own, past=self._past(own)) for own in found]
+
+    def _past(self, own: Finding) -> Past | None:
+        known = self._gravest[own.name]
+        worse = LEVELS.index(known.level) > max(LEVELS.index(own.level), LEVELS.index("note"))
+        return known if worse else None
+
+
 def diagnose(history: History) -> list[Finding]:
     """Return one finding a family that the metrics allow, the gravest first.
 
@@ -58,23 +79,26 @@ def diagnose(history: History) -> list[Finding]:
 
 
 def diagnose_run(directory: Path) -> list[Finding]:
-    """Diagnose a run from its files.
+    """Diagnose a run from its files, as it stands and as it stood after each evaluation.
 
     Raises:
         RunError: It is no run directory, or the run was never evaluated.
     """
-    digest = Digest()
-    for row in _rows(directory):
-        digest.add(row)
+    rows = _rows(directory)
     config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")) or {}
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    history = digest.history(About.of(config, manifest.get("steps")))
-    if history.step == 0:
+    about, digest, course, found = About.of(config, manifest.get("steps")), Digest(), Course(), list[Finding]()
+    for row in rows:
+        digest.add(row)
+        if row.get("kind") == "eval":
+            history = digest.history(about)
+            found = course.after(history.step, diagnose(history))
+    if digest.history(about).step == 0:
         raise RunError(
             f"{directory} holds no evaluation after a step, so there is nothing to compare; it needs held-out data "
             "(eval.holdout or eval.data) and to have come as far as every.eval."
         )
-    return diagnose(history)
+    return found
 
 
 def write_findings(directory: Path, findings: list[Finding]) -> None:
@@ -83,12 +107,21 @@ def write_findings(directory: Path, findings: list[Finding]) -> None:
 
 
 def _rows(directory: Path) -> Iterator[dict[str, Any]]:
+    """Return the rows of a run's metrics.
+
+    Raises:
+        RunError: It is no run directory.
+    """
     missing = [name for name in ("config.yaml", "manifest.json", "metrics.jsonl") if not (directory / name).is_file()]
     if missing:
         raise RunError(
             f"{directory} is no run directory: it holds no {missing[0]}; give the folder that `logratio train` wrote."
         )
-    with open(directory / "metrics.jsonl", encoding="utf-8") as lines:
+    return _read(directory / "metrics.jsonl")
+
+
+def _read(file: Path) -> Iterator[dict[str, Any]]:
+    with open(file, encoding="utf-8") as lines:
         for line in lines:
             try:
                 row = json.loads(line)

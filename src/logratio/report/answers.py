@@ -115,6 +115,9 @@ def trust(beside: Beside, notices: Sequence[Notice]) -> Answer:
     if left:
         said.append(f"Left out by preflight: {', '.join(name.replace('_', ' ') for name in left)}.")
     every = worst_first(own for _, found in beside.looked for own in found)
+    if ill := [(own.name.replace("_", " "), own.past) for own in every if own.past is not None]:
+        was = ", ".join(f"{name} ({past.level} at step {past.step})" for name, past in ill)
+        said.append(f"Graver in the course of the run than at its end: {was}.")
     sick = [notice for notice in notices if notice.tone == "bad"]
     if sick:
         return Answer(question, "bad", "No: see the problem above", " ".join(said))

@@ -88,10 +88,10 @@ def block(
 
 def blocks(found: Sequence[Finding], prefix: str, words: Mapping[Level, str] | None = None) -> list[Findings]:
     """Return what needs a look as one block and, where they are many, what is fine as a folded one behind it."""
-    fine = [own for own in found if own.level == "fine"]
+    fine = [own for own in found if own.level == "fine" and own.past is None]
     if len(fine) < FOLDED:
         return [block(found, prefix, words)]
-    telling = [own for own in found if own.level != "fine"]
+    telling = [own for own in found if own not in fine]
     rest = block(fine, f"{prefix}-fine", words, f"{counted(fine, words)}, one by one")
     return [block(telling, prefix, words), rest] if telling else [rest]
 
@@ -105,7 +105,7 @@ def _shown(own: Finding, anchor: str, words: Mapping[Level, str]) -> Found:
         name=_spaced(own.name),
         tone=TONES[own.level],
         word=words.get(own.level, own.level),
-        says=own.says,
+        says=own.says if own.past is None else f"{own.says} {own.past.sentence}",
         remedy=own.remedy,
         figures=figures,
         plot=None if own.drawing is None else drawn(own.drawing),

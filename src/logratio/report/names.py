@@ -137,8 +137,8 @@ PANELS = (
         "Where the gradient comes from",
         {"effective_gradient": "weight of a pair, mean", "saturated": "saturated pairs"},
         "",
-        "The weight of a pair in the gradient, for logistic losses σ(−margin), for others the slope of their own loss by "
-        "the same measure: a pair near 0 no longer teaches; 50\u202f% is where training starts.",
+        "A pair's weight in the gradient: σ(−margin) of logistic losses, of others the slope of their own loss on the "
+        "same scale. A pair near 0 no longer teaches; 50\u202f% is where training starts.",
     ),
     Panel(
         "Share of the gradient that raises",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import RunConfig
 from ..diagnose.history import About, Digest
-from ..diagnose.run import diagnose, write_findings
+from ..diagnose.run import Course, diagnose, write_findings
 from ..errors import CollapseError
 from ..findings import LEVELS, Finding, Level
 from .rundir import RunDirectory
@@ -31,6 +31,7 @@ class Watch:
     steps: int
     emit: Callable[..., None]
     _digest: Digest = field(default_factory=Digest)
+    _course: Course = field(default_factory=Course)
     _told: dict[str, Level] = field(default_factory=dict)
     _collapsed: str = ""
 
@@ -40,8 +41,10 @@ class Watch:
             return
         with open(self.run.path / "metrics.jsonl", encoding="utf-8") as lines:
             for line in lines:
-                self._digest.add(json.loads(line))
-        self._told |= {finding.name: finding.level for finding in self._findings()}
+                row = json.loads(line)
+                self._digest.add(row)
+                if row["kind"] == "eval":
+                    self._told |= {finding.name: finding.level for finding in self._findings()}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a row as it is written."""
@@ -80,4 +83,5 @@ class Watch:
 
     def _findings(self) -> list[Finding]:
         about = About.of(self.config.model_dump(mode="json"), self.steps)
-        return diagnose(self._digest.history(about))
+        history = self._digest.history(about)
+        return self._course.after(history.step, diagnose(history))
