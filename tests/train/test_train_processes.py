@@ -119,12 +119,21 @@ def numbers(value, name=""):
         yield name, value
 
 
+LOOSE = ("/length_correlation/", "/ece/", "/overconfidence/")
+"""Measures that make rounding larger: a correlation of margins that are all near 0, and what hangs on which bin a
+margin falls into. What rounding does to the margins themselves, 1e-6, they show a hundredfold."""
+
+
 def same_run(run, other):
     """Both left the same metrics, samples and weights, up to the rounding of sums in another order."""
     rows, others = small_run.metrics(run), small_run.metrics(other)
     assert [(row["kind"], row["step"]) for row in rows] == [(row["kind"], row["step"]) for row in others]
     for row, its in zip(rows, others, strict=True):
-        assert dict(numbers(its)) == pytest.approx(dict(numbers(row)), rel=1e-5, abs=2e-6)
+        own, others_own = dict(numbers(row)), dict(numbers(its))
+        assert others_own.keys() == own.keys()
+        for name, value in own.items():
+            rough = any(part in f"{name}/" for part in LOOSE)
+            assert others_own[name] == pytest.approx(value, rel=1e-5, abs=1e-4 if rough else 2e-6), (row["step"], name)
         assert abs(its.get("rounded_away", 0.0) - row.get("rounded_away", 0.0)) < 1e-3
     assert (run / "samples.jsonl").read_text() == (other / "samples.jsonl").read_text()
     one, two = (sorted((path / "checkpoints").iterdir())[-1] for path in (run, other))
