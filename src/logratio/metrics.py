@@ -263,6 +263,18 @@ _SAMPLES = {
     "sample_length": Metric(
         "Sample length", "tokens of a sample, the stop token included", "token", ("step", "samples")
     ),
+    "thought_length": Metric(
+        "Length of thoughts",
+        "characters of the thought in a sample, where samples think",
+        "character",
+        ("samples",),
+    ),
+    "answer_length": Metric(
+        "Length of answers",
+        "characters of a sample after its thought, which judges see, where samples think",
+        "character",
+        ("samples",),
+    ),
     "ended": Metric(
         "Samples that ended by themselves",
         "share of samples that reached a stop token (EOS) before the length limit",

@@ -9,7 +9,7 @@ from ..batch.group import Ints
 from ..data.prompts import Asking
 from ..maths.intervals import Measure, mean_interval
 from ..rollout.generate import Sample
-from ..rollout.judge import Asked, Judge, answer_of
+from ..rollout.judge import Asked, Judge, answer_of, thought_and_answer_lengths
 
 _OPENING = 8
 """Last tokens of a prompt in which a template may have opened a thought."""
@@ -24,7 +24,7 @@ def text_of(sample: Sample, tokenizer: Any) -> str:
 
 def asked_of(asking: Asking, texts: Sequence[str], prompt: Ints, tokenizer: Any) -> Asked:
     """Return what a judge is asked about one prompt: of each response what follows its thought."""
-    opened = tokenizer.decode(prompt[-_OPENING:].tolist()).rstrip().endswith("<think>")
+    opened = _opens_thought(prompt, tokenizer)
     return Asked(asking.prompt, tuple(answer_of(text, opened=opened) for text in texts), asking.row)
 
 
@@ -35,18 +35,37 @@ def rewards(
     drawn: Sequence[Sequence[Sample]],
     tokenizer: Any,
 ) -> dict[str, Measure]:
-    """Return `reward`, the mean score of samples with its interval over prompts.
+    """Return `reward`, the mean score of samples, and lengths of thoughts and answers, with intervals over prompts.
 
-    Nothing is said where the judge only compares, and prompts on which it failed are left out.
+    Nothing is said of rewards where the judge only compares, nor of lengths where no sample holds a thought. Prompts on
+    which the judge failed have no reward.
 
     Raises:
         JudgeError: It failed, and nothing is to be skipped.
     """
-    asked = [
-        asked_of(one, [text_of(sample, tokenizer) for sample in samples], prompt, tokenizer)
-        for one, prompt, samples in zip(asking, prompts, drawn, strict=True)
-    ]
+    texts = [[text_of(sample, tokenizer) for sample in samples] for samples in drawn]
+    asked = [asked_of(one, own, prompt, tokenizer) for one, own, prompt in zip(asking, texts, prompts, strict=True)]
     known = [verdict.scores for verdict in judge(asked) if not verdict.failed]
     values = [score for scores in known if scores is not None for score in scores]
     clusters = [n for n, scores in enumerate(known) for _ in scores or ()]
-    return {"reward": mean_interval(values, clusters=clusters)} if values else {}
+    measures = {"reward": mean_interval(values, clusters=clusters)} if values else {}
+    return measures | _lengths(texts, prompts, tokenizer)
+
+
+def _lengths(texts: Sequence[Sequence[str]], prompts: Sequence[Ints], tokenizer: Any) -> dict[str, Measure]:
+    lengths, clusters = [], []
+    for number, (own, prompt) in enumerate(zip(texts, prompts, strict=True)):
+        opened = _opens_thought(prompt, tokenizer)
+        lengths += [thought_and_answer_lengths(text, opened=opened) for text in own]
+        clusters += [number] * len(own)
+    if not any(thought for thought, _ in lengths):
+        return {}
+    thoughts, answers = zip(*lengths, strict=True)
+    return {
+        "thought_length": mean_interval(thoughts, clusters=clusters),
+        "answer_length": mean_interval(answers, clusters=clusters),
+    }
+
+
+def _opens_thought(prompt: Ints, tokenizer: Any) -> bool:
+    return bool(tokenizer.decode(prompt[-_OPENING:].tolist()).rstrip().endswith("<think>"))
