@@ -51,12 +51,15 @@ _INTRODUCTION = """\
 
 Written by `logratio objectives --markdown`, not by hand. a is the log-ratio log π(y|x)/π_ref(y|x), S the log-prob
 log π(y|x), both summed over a response's scored tokens with its end-of-turn token; m = S/|y|; ⁺ is the chosen response,
-⁻ the rejected one. [choosing.md](choosing.md) says what each is good for."""
+⁻ the rejected one. [choosing.md](choosing.md) says what each is good for, [on-policy.md](on-policy.md) what the
+gradient is of those that learn from prompts: from responses that the policy draws and a judge scores."""
 
 
 def _facts(objective: Objective) -> dict[str, str]:
     needs = objective.needs(objective.settings())
-    asked: list[str] = [objective.data]
+    asked: list[str] = [f"{objective.data}, and a judge" if objective.data == "prompts" else objective.data]
+    asked += ["as many responses of a rival"] if objective.rivals(objective.settings()) else []
+    asked += ["a critic's values"] if needs.value else []
     asked += ["a scalar head (made where there is none)"] if needs.head == "score" else []
     asked += ["a reference"] if needs.reference else []
     asked += ["responses borrowed from other prompts"] if needs.mismatched else []

@@ -80,11 +80,11 @@ def margin_metrics(margin: Tensor, pull: Tensor | None = None) -> dict[str, Metr
 def shared_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
     """Return what any objective with a reference is measured by (formulas in `logratio.metrics`).
 
-    Responses borrowed from another prompt (response column `mismatched`) are left out.
+    Responses borrowed from another prompt (response column `mismatched`) or drawn by a rival (`rival`) are left out.
     """
     ratio_R = logps.policy_R - batch.token["reference"].to(logps.policy_R)
-    borrowed_S = batch.response.get("mismatched")
-    own_R = None if borrowed_S is None else (1 - borrowed_S).index_select(0, batch.response_R)
+    other_S = batch.response.get("mismatched", batch.response.get("rival"))
+    own_R = None if other_S is None else (1 - other_S).index_select(0, batch.response_R)
     return {"kl_data": Metric(ratio_R.square() / 2, "token", own_R)}
 
 
