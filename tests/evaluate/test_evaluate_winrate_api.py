@@ -207,6 +207,23 @@ def test_a_reward_model_does_not_answer(tmp_path, monkeypatch, start):
         winrate([str(start), str(start)], PROMPTS, Longer(), out=tmp_path)
 
 
+def test_models_in_memory_are_compared_and_left_as_they_were(tmp_path):
+    own, other = model(), nudged(model(), 0.3)
+    for each in (own, other):
+        each.generation_config.eos_token_id = 2
+    own.train()
+    own.config.attention_dropout = own.model.layers[0].self_attn.attention_dropout = 0.25
+    told = winrate([other, own], PROMPTS[:12], Longer(), out=tmp_path, tokenizer=word_tokenizer(), max_new_tokens=6)
+    assert told["models"] == ["in memory", "in memory (2)"] and told["at"][0]["pairs"][0]["same"] < 12
+    assert own.training and own.model.layers[0].self_attn.attention_dropout == 0.25
+
+
+def test_a_prompt_without_room_for_an_answer_is_named_by_its_row(tmp_path, start):
+    rows = [*PROMPTS, {"prompt": " the film" * 60}]
+    with pytest.raises(DataError, match=f"row {len(rows)}: the prompt has 120 tokens .* positions"):
+        winrate([str(start), str(start)], rows, Longer(), out=tmp_path, max_new_tokens=12)
+
+
 def test_prompts_are_read_from_preference_data_too_and_equal_ones_once():
     told = [{"prompt": "p", "chosen": " a", "rejected": " b"}, {"prompt": "p", "chosen": " c", "rejected": " b"}]
     (question,) = read_questions(told)

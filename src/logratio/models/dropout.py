@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,11 +26,11 @@ def switch_off_dropout(model: nn.Module) -> dict[str, float]:
 
 
 def returns_dropout(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Make a function leave the dropouts of models that it is given as they were."""
+    """Make a function leave the dropouts of models that it is given, also in lists, as they were."""
 
     @wraps(function)
     def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
-        borrowed = [given for given in (*args, *kwargs.values()) if isinstance(given, nn.Module)]
+        borrowed = list(_models((*args, *kwargs.values())))
         before = [found for model in borrowed for found in _dropouts(model)]
         try:
             return function(*args, **kwargs)
@@ -39,6 +39,14 @@ def returns_dropout(function: Callable[Given, Answer]) -> Callable[Given, Answer
                 setattr(owner, name, value)
 
     return wrapped
+
+
+def _models(given: Iterable[Any]) -> Iterator[nn.Module]:
+    for one in given:
+        if isinstance(one, nn.Module):
+            yield one
+        elif isinstance(one, (list, tuple)):
+            yield from _models(one)
 
 
 def _dropouts(model: nn.Module) -> Iterator[tuple[str, Any, str, float]]:

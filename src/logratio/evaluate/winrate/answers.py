@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...errors import DataError, RunError
 from ...files import content_hash
 from ...models.load import Loaded, stored_fingerprint
 from ...records import Origin, Prompt
-from ...rollout.generate import generate, plainly, stop_tokens
+from ...rollout.generate import context, generate, plainly, stop_tokens
 from ...rollout.judge import thought_and_answer
 from ..subject import Subject, opened, subject_of
 from .kept import Kept
@@ -91,6 +92,7 @@ def contenders(models: Sequence[Any], tokenizer: Any = None) -> list[Contender]:
         RunError: A reward model, or a run without a model.
     """
     found: list[Contender] = []
+    seen: Counter[str] = Counter()
     for model in models:
         file = Path(model) if isinstance(model, (str, Path)) else None
         if file is not None and file.is_file() and file.suffix in _SUFFIXES:
@@ -103,8 +105,8 @@ def contenders(models: Sequence[Any], tokenizer: Any = None) -> list[Contender]:
                     f"{source.name} is a reward model, which scores and does not answer; it can be the judge: --judge."
                 )
             name = str(model).rstrip("/") if file is not None else source.name
-        same = sum(other.name.partition(" (")[0] == name for other in found)
-        found.append(Contender(f"{name} ({same + 1})" if same else name, source))
+        seen[name] += 1
+        found.append(Contender(name if seen[name] == 1 else f"{name} ({seen[name]})", source))
     return found
 
 
@@ -166,6 +168,7 @@ def _draw(
         date = subject.manifest.get("date")
         prompts = [question.prompt for question in questions]
         ids = tokenize_prompts(prompts, tokenizer=own.tokenizer, template=subject.template, date=date)
+        _require_room(own, prompts, ids, settings.max_new_tokens)
         slower = plainly(own.model, ids, settings.max_new_tokens)
         if slower is not None:
             say(f"{name}: {slower}")
@@ -182,6 +185,16 @@ def _draw(
                 seed=seed,
             )
             yield [[_row(own, prompt, sample) for sample in samples] for prompt, samples in _beside(ids, start, drawn)]
+
+
+def _require_room(own: Loaded, prompts: Sequence[Prompt], ids: Sequence[Any], room: int) -> None:
+    limit = context(own.model)
+    for prompt, tokens in zip(prompts, ids, strict=True):
+        if limit is not None and len(tokens) + room > limit:
+            raise DataError(
+                f"{prompt.origin}: the prompt has {len(tokens)} tokens and its answer may have {room}, but {own.name} "
+                f"knows {limit} positions; lower --max-new-tokens, or leave that prompt out."
+            )
 
 
 def _beside(ids: Sequence[Any], start: int, drawn: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
