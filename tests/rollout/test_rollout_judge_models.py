@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from logratio.config import JudgeConfig
+from logratio.config import JudgeConfig, LoraConfig
 from logratio.errors import JudgeError, ModelError, ReferenceChoiceError
 from logratio.logps.subject import subject_of
+from logratio.models.load import load_model
+from logratio.models.save import save_model
 from logratio.rollout.judge import Asked
 from logratio.rollout.judges import open_judge
 from logratio.rollout.judges.reward_model import OFFSET, RewardModelJudge
@@ -178,6 +180,27 @@ def test_the_implicit_reward_is_beta_times_the_log_ratio(run, key):
         ]
         assert verdict.scores == pytest.approx(slow, abs=1e-5)
     assert len(set(verdict.scores)) == 2
+
+
+def test_under_an_adapter_lies_its_reference(tmp_path):
+    start = save(model(1), tmp_path / "start")
+    own = load_model(str(start), lora=LoraConfig(r=2, alpha=4), seed=3)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in own.model.named_parameters():
+            if "lora_B" in name:
+                weight += 0.05 * torch.randn(weight.shape, generator=draw)
+    adapter = save_model(own, own.tokenizer, tmp_path / "adapter")
+    made = made_run(tmp_path / "run", start, adapter, reference="base")
+    judge = open_judge(JudgeConfig(implicit=str(made)))
+    assert "under the adapter" in judge.description
+    merged = own.model.merge_and_unload()
+    for one, verdict in zip(ASKED, judge(ASKED), strict=True):
+        slow = [
+            0.3 * (slow_logp(merged, one.prompt, text) - slow_logp(model(1), one.prompt, text)).sum()
+            for text in one.responses
+        ]
+        assert verdict.scores == pytest.approx(slow, abs=1e-5) and max(map(abs, slow)) > 0.01
 
 
 def test_an_implicit_reward_needs_its_reference(run, tmp_path):
