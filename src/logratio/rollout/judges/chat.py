@@ -173,7 +173,10 @@ def chat_judge(config: JudgeConfig) -> ChatJudge:
         ConfigError: The model's name, the key or the rubric is missing, or the address must not be used.
     """
     if config.url is None or not config.model:
-        raise ConfigError("judge.model is missing, which the server is to be asked for; name it.")
+        raise ConfigError(
+            f"judge.model is missing, which {config.url} is to be asked for; write both into the recipe, or into a "
+            "YAML file for --judge."
+        )
     server = Server.at(
         config.url,
         api_key_env=config.api_key_env,
