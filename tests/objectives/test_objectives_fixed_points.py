@@ -13,7 +13,7 @@ from logratio.exact.optimum import minimise
 from logratio.exact.population import compared
 from logratio.exact.tree import kl, tree
 from logratio.exact.world import build
-from logratio.testing.enumerated import Setting, expected_gradient, random_setting
+from logratio.testing.enumerated import Setting, expected_gradient, random_setting, sampled_gradient
 
 
 def climb(name, settings, given, k, *, steps, rate):
@@ -84,7 +84,7 @@ def value(given, beta):
     return (chance * given.score_Y).sum() - beta * kl(given.world, given.policy_PV, given.reference_PV)
 
 
-@pytest.mark.parametrize(
+REACH = pytest.mark.parametrize(
     ("name", "settings", "k", "shape"),
     [
         ("rloo", {"beta": 0.5}, 2, (3, 2, True)),
@@ -96,16 +96,47 @@ def value(given, beta):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
+
+
+def judged(shape):
+    """A random setting whose preferences are Bradley–Terry's on its scores."""
+    given = random_setting(tree(*shape[:2], ends=shape[2]))
+    return replace(given, preference_YY=torch.sigmoid(given.score_Y[:, None] - given.score_Y[None]))
+
+
+@REACH
 def test_it_reaches_the_value_of_the_gibbs_optimum(name, settings, k, shape):
     """DPO on fresh pairs, judged by Bradley–Terry on the same scores, as much as the policy gradients."""
-    given = random_setting(tree(*shape[:2], ends=shape[2]))
-    truth = torch.sigmoid(given.score_Y[:, None] - given.score_Y[None])
-    given = replace(given, preference_YY=truth)
+    given = judged(shape)
     beta = settings["beta"]
     before = (best_value(given, beta) - value(given, beta)).item()
     found, _ = climb(name, settings, given, k, steps=40, rate={"dpo": 4.0, "ppo": 2.0}.get(name, 1.0))
     after = (best_value(found, beta) - value(found, beta)).item()
     assert before > 0.04 and -1e-12 < after < 1e-6
+
+
+@REACH
+def test_it_reaches_that_value_on_samples_too(name, settings, k, shape):
+    """64 groups a phase, 60 phases, each learned from once, the rate falling; within sampling error."""
+    given, objective, beta = judged(shape), objectives.load(name), settings["beta"]
+    before = (best_value(given, beta) - value(given, beta)).item()
+    for phase in range(60):
+        slope = sampled_gradient(objective, objective.settings(**settings), given, k, groups=64, seed=phase)
+        drawn = given.world.visits(given.policy_PV)[:, None] * given.policy_PV.softmax(-1)
+        rate = {"dpo": 4.0, "ppo": 2.0}.get(name, 1.0) / (1 + phase / 5)
+        given = replace(given, policy_PV=given.policy_PV - rate * slope / drawn.clamp(min=0.05))
+    after = (best_value(given, beta) - value(given, beta)).item()
+    assert before > 0.04 and 0 <= after < 0.005, (before, after)
+
+
+@pytest.mark.parametrize(("name", "k"), [("rloo", 2), ("grpo", 2), ("nash_md", 1), ("xpo", 1), ("ppo", 1), ("dpo", 2)])
+def test_a_large_phase_s_gradient_is_the_enumerated_one_within_sampling_error(name, k):
+    given, objective = random_setting(tree(2, 2, ends=False)), objectives.load(name)
+    settings = objective.settings(**({"whiten": False} if name == "ppo" else {}))
+    exact = expected_gradient(objective, settings, given, k)
+    drawn = torch.stack([sampled_gradient(objective, settings, given, k, groups=128, seed=seed) for seed in range(16)])
+    error = drawn.std(0) / 4
+    assert ((drawn.mean(0) - exact).abs() < 4.5 * error + 1e-12).all() and exact.abs().max() > 1e-3
 
 
 CYCLE = torch.tensor([[0.5, 0.8, 0.2], [0.2, 0.5, 0.8], [0.8, 0.2, 0.5]], dtype=torch.float64)

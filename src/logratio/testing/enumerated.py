@@ -90,8 +90,36 @@ def expected_gradient(
     groups = [parts.group(ys, k, compared) for ys in members]
     labelled = [objective.label([group], settings, objective.state(settings))[0][0] for group in groups]
     leaf_PV = given.policy_PV.clone().requires_grad_()
-    loss_G = _loss_by_group(objective, settings, pack(labelled), _logps(objective, settings, given, leaf_PV, members))
+    logps = _logps(objective, settings, given, leaf_PV, members)
+    loss_G = _loss_by_step(objective, settings, pack(labelled), logps, torch.arange(len(groups)))
     (gradient_PV,) = torch.autograd.grad((log_share_G.exp() * loss_G).sum(), leaf_PV)
+    return gradient_PV
+
+
+def sampled_gradient(
+    objective: Objective, settings: Settings, given: Setting, k: int, *, groups: int, seed: int
+) -> Tensor:
+    """Return ∂loss/∂logits in the first inner step of a phase that was drawn, [P, V].
+
+    Args:
+        objective: As registered.
+        settings: Its settings.
+        given: World, policy and judge.
+        k: Responses of the policy a group; where the objective asks for a rival, k of its responses follow.
+        groups: Of the phase, which is one step.
+        seed: Of the draws.
+    """
+    share, draw = objective.rivals(settings), torch.Generator().manual_seed(seed)
+    drawn = [given.world.logps(given.policy_PV), *([given.rival(share)] if share else [])]
+    parts = [torch.multinomial(logs.exp(), groups * k, True, generator=draw).view(groups, k) for logs in drawn]
+    members: list[list[int]] = torch.cat(parts, 1).tolist()
+    columns = _Parts.of(given)
+    phase = [columns.group(ys, k, True) for ys in members]
+    labelled = objective.label(phase, settings, objective.state(settings))[0]
+    leaf_PV = given.policy_PV.clone().requires_grad_()
+    logps = _logps(objective, settings, given, leaf_PV, members)
+    at_G = torch.zeros(groups, dtype=torch.int64)
+    (gradient_PV,) = torch.autograd.grad(_loss_by_step(objective, settings, pack(labelled), logps, at_G).sum(), leaf_PV)
     return gradient_PV
 
 
@@ -157,25 +185,25 @@ def _logps(
     )
 
 
-def _loss_by_group(objective: Objective, settings: Settings, batch: PackedBatch, logps: Logps) -> Tensor:
-    """Return the loss of each group as if it were a step of its own, Σ_k c_k · Σ w·ℓ_k / Σ w, [G]."""
-    groups = len(batch.row_G)
-    group_S = batch.spans.group_S
+def _loss_by_step(objective: Objective, settings: Settings, batch: PackedBatch, logps: Logps, step_G: Tensor) -> Tensor:
+    """Return the loss of each step, Σ_k c_k · Σ w·ℓ_k / Σ w over its items; `step_G` is the step of each group."""
+    steps = int(step_G.max()) + 1
+    step_S = step_G[batch.spans.group_S]
     of = {
-        "response": (group_S, batch.response["weight"]),
-        "token": (group_S[batch.response_R], batch.response["weight"][batch.response_R]),
-        "edge": (group_S[batch.winner_E], batch.edge["weight"]),
-        "group": (torch.arange(groups), torch.ones(groups, dtype=torch.float64)),
+        "response": (step_S, batch.response["weight"]),
+        "token": (step_S[batch.response_R], batch.response["weight"][batch.response_R]),
+        "edge": (step_S[batch.winner_E], batch.edge["weight"]),
+        "group": (step_G, torch.ones(len(step_G), dtype=torch.float64)),
     }
 
     def total(value: Tensor, at: Tensor) -> Tensor:
-        return torch.zeros(groups, dtype=torch.float64).index_add(0, at, value)
+        return torch.zeros(steps, dtype=torch.float64).index_add(0, at, value)
 
     batch = replace(batch, state={n: torch.tensor(v).double() for n, v in objective.state(settings).items()})
     terms = objective.terms(settings)
     parts = []
     for name, loss in objective.losses(logps, batch, settings).items():
         at, weight = of[terms[name].unit]
-        mass_G = total(weight, at)
-        parts.append(terms[name].coefficient * total(weight * loss, at) / torch.where(mass_G > 0, mass_G, 1.0))
+        mass = total(weight, at)
+        parts.append(terms[name].coefficient * total(weight * loss, at) / torch.where(mass > 0, mass, 1.0))
     return torch.stack(parts).sum(0)
