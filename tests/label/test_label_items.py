@@ -31,6 +31,7 @@ def test_of_many_responses_as_many_pairs_are_drawn_as_asked_for_and_equal_ones_a
     assert len(tasks(tmp_path, [row])) == 1
     assert len(tasks(tmp_path, [row], per_prompt=2)) == 2
     assert sorted(map(sorted, texts(tasks(tmp_path, [row, row], per_prompt=9)))) == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert texts(tasks(tmp_path, [{"prompt": "p", "responses": ["", "a", " \n", "b"]}], per_prompt=9)) == [{"a", "b"}]
     drawn = {frozenset(texts(tasks(tmp_path, [row], seed=seed))[0]) for seed in range(20)}
     assert len(drawn) == 3
     other = {**row, "responses": row["responses"][::-1]}

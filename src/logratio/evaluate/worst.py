@@ -57,7 +57,7 @@ def worst(
     disagreement   largest mean of −(d/σ)·(d'/σ') over those pairs, d and d' two judges' differences, σ and σ' their
                    root mean squares over all prompts: two judges prefer different responses, and clearly
 
-    Prompts whose samples are all equal, or that a judge has no verdict on, come last and are never picked.
+    Prompts whose samples are all equal or empty, or that a judge has no verdict on, come last and are never picked.
 
     Args:
         run_or_model: Who answers.
@@ -98,7 +98,8 @@ def ranked(by: By, scores: Floats, answers: Sequence[Sequence[str]]) -> tuple[Fl
         answers: The samples' texts, P of K.
     """
     pairs = list(combinations(range(scores.shape[2]), 2))
-    different = np.array([[own[i] != own[j] for i, j in pairs] for own in answers]).reshape(len(answers), len(pairs))
+    said = [[(i, j) for i, j in pairs if own[i] != own[j] and own[i].strip() and own[j].strip()] for own in answers]
+    different = np.array([[pair in own for pair in pairs] for own in said]).reshape(len(answers), len(pairs))
     gap = np.stack([scores[:, :, i] - scores[:, :, j] for i, j in pairs], axis=2) if pairs else scores[:, :, :0]
     if by == "judge":
         value = scores[0].mean(1)

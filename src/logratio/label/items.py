@@ -61,8 +61,13 @@ def plain(text: Text) -> str | list[dict[str, Any]]:
     return text if isinstance(text, str) else [dict(turn) for turn in text]
 
 
+def empty(text: Text) -> bool:
+    """Return whether a response says nothing, so that no objective could learn from a judgement of it."""
+    return isinstance(text, str) and not text.strip()
+
+
 def read_tasks(parts: Sequence[DataPart], *, per_prompt: int = 1, seed: int = 0) -> list[Task]:
-    """Return the pairs of the input in the order of its rows, each once; equal responses are no pair.
+    """Return the pairs of the input in the order of its rows, each once; no pair has equal or empty responses.
 
     A row with `prompt` and `responses` gives `per_prompt` of its pairs, drawn by (seed, row's content); scores beside
     them are not read. Rows of any other format are read as training reads them, ties included.
@@ -146,7 +151,7 @@ def _pairs(
     per_prompt: int,
     seed: int,
 ) -> Iterator[Task]:
-    different = {content_hash(plain(response.text)): response for response in reversed(responses)}
+    different = {content_hash(plain(one.text)): one for one in reversed(responses) if not empty(one.text)}
     ordered = [different[name] for name in sorted(different)]
     every = list(combinations(ordered, 2))
     if len(every) > per_prompt:
