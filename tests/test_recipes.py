@@ -15,14 +15,16 @@ import yaml
 from safetensors.torch import load_file
 
 from logratio.cli.app import main
+from logratio.sweep.study import plan, study_of
 from logratio.train.api import run
 from logratio.train.keys import shown
-from logratio.train.recipe import resolve
+from logratio.train.recipe import read, resolve
 from train.small_run import metrics, pairs, start_model, write_rows
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 README = (RECIPES / "README.md").read_text(encoding="utf-8")
-FILES = sorted(RECIPES.rglob("*.yaml"))
+STUDIES = sorted(RECIPES.glob("frontier*.yaml"))
+FILES = [path for path in sorted(RECIPES.rglob("*.yaml")) if path not in STUDIES]
 OBJECTIVES = sorted((RECIPES / "objectives").glob("*.yaml"))
 SAID = re.compile(r"^# Run by us: (no, .+|yes, \d{4}-\d\d-\d\d, .+)$", re.MULTILINE)
 HEAD = "| recipe | objective | model | lr | groups a step | epochs | run by us |"
@@ -104,6 +106,15 @@ def test_a_recipe_is_valid_and_says_whether_it_was_run(path):
     assert SAID.search(path.read_text(encoding="utf-8")), f"{path} does not say whether it was run, or why not"
 
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("path", STUDIES, ids=name)
+def test_a_studys_runs_are_valid_and_it_says_whether_it_was_run(path, quick):
+    document = read(path)
+    planned = plan(document, study_of(document, quick=quick), Path("out"), Path("world"))
+    assert len({cell.name for cell in planned.cells}) == len(planned.cells) > 5
+    assert SAID.search(path.read_text(encoding="utf-8")) and f"`{name(path)}`" in README
+
+
 def test_the_readme_lists_every_recipe_as_it_is():
     table = "\n".join((HEAD, "| --- " * HEAD.count(" | ") + "| --- |", *map(line, FILES)))
     assert table in README, f"the table of recipes/README.md should be:\n{table}"
@@ -129,6 +140,50 @@ def test_an_objectives_recipe_trains_in_miniature(path, small):
     assert last < first  # on the rows that it learns from
     weights = [load_file(file) for file in (output / "model").glob("*.safetensors")]  # an adapter's, or all
     assert weights and all(torch.isfinite(weight).all() for file in weights for weight in file.values())
+
+
+ON_POLICY = sorted((RECIPES / "on-policy").glob("*.yaml"))
+FAST = ("grpo", "iterative-dpo")
+DRAWN = {"tokens.max_length": 64, "eval.samples": 2, "eval.max_new_tokens": 6, "eval.holdout": 0.2}
+"""What of a recipe for fresh responses is made smaller: lengths, and numbers of samples."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem in FAST else pytest.mark.slow, id=name(path)) for path in ON_POLICY],
+)
+def test_a_recipe_for_fresh_responses_runs_in_miniature(path, tmp_path, monkeypatch):
+    """Its own settings reach the run; PPO's rollouts are the data of the hybrid."""
+    monkeypatch.chdir(RECIPES.parent)
+    words = [row["prompt"] for row in pairs(20)]
+    data = write_rows(tmp_path / "rows.jsonl", [{"question": text, "answer": "#### 3"} for text in words])
+    (tmp_path / "rewards.py").write_text(
+        "def score(prompts, responses, rows):\n    return [len(set(r)) for r in responses]\n"
+    )
+    named = {"model": str(start_model(tmp_path / "start")), "data": str(data), "train.batch_size": 8}
+
+    def small(path, output, **changes):
+        asked = resolve(path)
+        changes = {**SMALL, **DRAWN, **named, "output": str(output), **changes}
+        if asked.config.rollout is not None:
+            changes |= {"rollout.k": min(4, asked.config.rollout.k), "rollout.max_new_tokens": 6}
+            if not str(asked.config.judge.function).startswith("recipes/"):
+                changes["judge"] = f"{tmp_path}/rewards.py:score"
+        done = run(resolve(path, changes))
+        written = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))
+        kept = {key for key in asked.explicit - {*changes} if not key.startswith("judge.")}
+        config = asked.config.model_dump(mode="json")
+        assert {key: at(written, key) for key in kept} == {key: at(config, key) for key in kept}
+        return done
+
+    if path.stem == "hybrid":
+        before = small(path.with_name("ppo.yaml"), tmp_path / "ppo")
+        named |= {"model": str(before.model), "data": str(before.directory / "rollouts")}
+    done = small(path, tmp_path / "run")
+    assert done.status == "finished" and done.step >= 2
+    if path.stem != "hybrid":
+        assert done.evaluation["reward"]["n"] == 2
+        assert len(list((done.directory / "rollouts").iterdir())) >= 1
 
 
 def at(config, key):

@@ -45,6 +45,10 @@ def _named(value: Any) -> Any:
 Data = Annotated[tuple[DataPart, ...], BeforeValidator(_parts), Field(min_length=1)]
 
 
+JUDGES = ("function", "reward_model", "implicit", "url")
+"""The kinds of judges, by the key that names one."""
+
+
 def judge_of(value: Any) -> Any:
     """Return the keys that the shorthand of a judge stands for; anything but text as it is.
 
@@ -88,15 +92,14 @@ class JudgeConfig(Leaf):
 
     @model_validator(mode="after")
     def _one(self) -> JudgeConfig:
-        kinds = ("function", "reward_model", "implicit", "url")
-        given = [name for name in kinds if getattr(self, name) is not None]
+        given = [name for name in JUDGES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"{' and '.join(given) or 'no judge'} given, but a run has one judge; name exactly one of "
-                f"{', '.join(kinds)}."
+                f"{', '.join(JUDGES)}."
             )
         fields = type(self).model_fields
-        shared = (*kinds, "on_failure")
+        shared = (*JUDGES, "on_failure")
         unread = [name for name in fields if name not in shared and getattr(self, name) != fields[name].default]
         if self.url is None and unread:
             raise ValueError(f"{', '.join(unread)} given, which only a judge with a url reads; leave it out.")
@@ -199,8 +202,10 @@ class LoraConfig(Leaf):
 class SyncConfig(Leaf):
     """A reference that follows the policy: TR-DPO, Gorbatovski et al. 2024 (arXiv:2404.09656)."""
 
-    every: PositiveInt | None = Field(
-        None, description="steps after which the reference moves to the policy, as 512; default: it never does"
+    every: PositiveInt | Literal["phase"] | None = Field(
+        None,
+        description="steps after which the reference moves to the policy, as 512, or phase: as each phase of fresh "
+        "responses begins; default: it never does",
     )
     alpha: float = Field(1.0, gt=0, le=1, description="the policy's share in it then: 1 replaces it, 0.6 mixes")
 

@@ -279,6 +279,17 @@ def test_a_rivals_responses_stand_behind_the_policys_own_and_are_not_learned_as_
         assert not np.allclose(sampled[:own], reference[:own], atol=1e-3)
 
 
+def test_a_reference_that_moves_with_the_phases_is_the_policy_that_draws(tmp_path):
+    arguments = {**world(tmp_path), "objective": "dpo", "reference_sync": {"every": "phase"}}
+    run = small_run.run(**arguments, output=str(tmp_path / "run")).directory
+    assert [row["logratio_chosen"] == 0 for row in trained(run)] == [True, False, False, False] * 2
+    for each in read(run / "rollouts" / "phase-000002.jsonl"):
+        used = Choice("pairs").group(each).columns.token["sampled"]
+        assert np.allclose(each["columns"]["reference"], used, atol=1e-4)
+    with pytest.raises(ConfigError, match="there are no phases"):
+        resolve({"model": "m", "data": "d", "reference_sync": {"every": "phase"}})
+
+
 def test_two_that_are_judged_alike_are_a_tie_where_ties_are_read():
     group = Choice("prompts", compares=True, ties=True).group(row([1.0, 0.0, 1.0], rival=[0, 0, 1]))
     assert group.edges.tolist() == [[0, 1], [2, 1], [0, 2]]
@@ -347,6 +358,13 @@ def test_what_contradicts_fresh_responses_is_refused_before_anything_loads(name)
     with pytest.raises(ConfigError) as caught:
         resolve({"model": "m", "data": "d", **recipe})
     assert says in str(caught.value)
+
+
+def test_an_option_names_another_judge_in_place_of_the_recipes():
+    recipe = {"model": "m", "data": "d", "objective": "grpo", "judge": {"url": "http://a", "on_failure": "skip"}}
+    judge = resolve(recipe, {"judge": "rewards.py:score"}).config.judge
+    assert (judge.function, judge.url, judge.on_failure) == ("rewards.py:score", None, "skip")
+    assert resolve(recipe, {"judge.timeout": 3}).config.judge.url == "http://a"
 
 
 def test_an_on_policy_objective_draws_by_default_and_shorthands_are_spelled_out():

@@ -158,11 +158,13 @@ def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, war
     """Give the learner a reference that moves, or a standing one for every bin, where the run needs either."""
     config = opening.config
     if (every := config.reference_sync.every) is not None:
-        if every >= opening.steps:
-            warn(
-                f"reference_sync.every is {every} and the run has {opening.steps} steps, so the reference never moves."
-            )
-        moving = MovingReference(opening.policy, optimizer, config.reference_sync, opening.world)
+        never = opening.phases.count == 1 if every == "phase" else every >= opening.steps
+        if never:
+            has = "one phase" if every == "phase" else f"{opening.steps} steps"
+            warn(f"reference_sync.every is {every} and the run has {has}, so the reference never moves.")
+        moving = MovingReference(
+            opening.policy, optimizer, config.reference_sync, opening.world, lambda i: opening.phases.place(i).first
+        )
         return replace(learner, moving=moving, live=moving.live)
     if learner.needs.divergence or (learner.fresh and learner.needs.reference):
         live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -39,10 +39,18 @@ class MovingReference:
         optimizer: Its trainable weights.
         sync: τ, which is given, and α.
         world: The processes; each holds its share of every weight.
+        begins: Whether a phase begins with a step, counted from 0; given where that is when it moves.
     """
 
-    def __init__(self, policy: Policy, optimizer: Optimizer, sync: SyncConfig, world: World) -> None:
-        self.every, self.alpha = sync.every or 0, sync.alpha
+    def __init__(
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        sync: SyncConfig,
+        world: World,
+        begins: Callable[[int], bool] = lambda index: False,
+    ) -> None:
+        self.every, self.alpha, self._begins = sync.every or 0, sync.alpha, begins
         self._policy, self._optimizer, self._world = policy, optimizer, world
         self._weights = {slot.name: slot.weight.detach().clone() for slot in optimizer.slots}
         if self.alpha < 1:
@@ -52,7 +60,8 @@ class MovingReference:
 
     def follow(self, index: int) -> None:
         """Move before step `index`, counted from 0, if that is due; the reference of a step then also evaluates it."""
-        if index == 0 or index % self.every:
+        due = self._begins(index) if isinstance(self.every, str) else index % self.every == 0
+        if index == 0 or not due:
             return
         for slot in self._optimizer.slots:
             own = local(self._weights[slot.name])

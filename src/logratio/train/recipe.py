@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from .. import objectives
-from ..config import DataPart, LoraConfig, RolloutConfig, RunConfig, judge_of
+from ..config import JUDGES, DataPart, LoraConfig, RolloutConfig, RunConfig, judge_of
 from ..errors import ConfigError
 from ..objectives.base import Objective, Settings
 from .foreign import answer
@@ -74,7 +74,11 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     document = read(recipe) if isinstance(recipe, Path) else dict(recipe or {})
     spelled = {ALIASES.get(name, name): value for name, value in (overrides or {}).items()}
     flat: Flat = {}
-    for path, value in (*_flatten(document), *_flatten(spelled)):
+    for path, value in _flatten(document):
+        _put(flat, path, value)
+    changed = list(_flatten(spelled))
+    _part_with_judges(flat, [path for path, _ in changed])
+    for path, value in changed:
         _put(flat, path, value)
     objective = objectives.load(str(flat.get("objective.name", "dpo")))
     valid = {**_KEYS, **keys(objective.settings, "objective.")}
@@ -90,8 +94,8 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     settings = objective.settings.model_validate(given)
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
-    require_movable(config, objective.needs(settings))
     config = with_rollout(config, objective, head=objective.needs(settings).head)
+    require_movable(config, objective.needs(settings))
     require_values_read(config, objective.needs(settings))
     return Resolved(config, objective, settings, frozenset(flat))
 
@@ -191,6 +195,14 @@ def _put(flat: Flat, path: str, value: Any) -> None:
     elif path.startswith("lora."):
         flat.pop("lora", None)
     flat[path] = value
+
+
+def _part_with_judges(flat: Flat, changed: Sequence[str]) -> None:
+    """Forget a judge of the recipe where another one is named instead; its `on_failure` stays."""
+    for at in ("judge", "eval.judge"):
+        if any(path == f"{at}.{kind}" for kind in JUDGES for path in changed):
+            for path in [path for path in flat if path.startswith(f"{at}.") and path != f"{at}.on_failure"]:
+                del flat[path]
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,11 @@ def require_movable(config: RunConfig, needs: Needs) -> None:
             f"{given}, but objective {config.objective['name']} has no reference that could move; leave it out, or "
             "choose an objective with a reference (`logratio objectives`)."
         )
+    if sync.every == "phase" and config.rollout is None:
+        raise ConfigError(
+            f"{given}, but nothing is drawn, so that there are no phases; give a number of steps, or draw fresh "
+            "responses with rollout: {k: 4}."
+        )
     if config.reference != "start":
         raise ConfigError(
             f"{given} and reference is {config.reference}, but a reference that moves is a second set of the trained "
@@ -49,7 +54,7 @@ def described(sync: SyncConfig) -> str:
     if sync.every is None:
         return ""
     becomes = "the policy" if sync.alpha == 1 else f"{sync.alpha:g} × policy + {1 - sync.alpha:g} × reference"
-    period = "step" if sync.every == 1 else f"{sync.every} steps"
+    period = "step" if sync.every == 1 else "phase" if sync.every == "phase" else f"{sync.every} steps"
     return (
         f"; after every {period} it becomes {becomes}, over the trained weights, and losses, rewards and KL are "
         "against the reference as it is at their step, computed anew each time"
