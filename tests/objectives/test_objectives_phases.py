@@ -128,6 +128,13 @@ def test_a_failed_judgement_is_left_out_of_its_group():
         advantage = np.split(made.columns.token["advantage"], np.cumsum(labelling.lengths(group))[:-1])
         assert all(np.isfinite(own).all() for own in advantage) and not advantage[1].any()
         assert any(own.any() for own in advantage)
+        objective, batch = objectives.load(name), pack([made])
+        given = objective.settings()
+        found = objective.measured(Logps(batch.token["old"] - 0.1), batch, given)
+        assert all(bool(torch.stack(metric.total()).isfinite().all()) for metric in found.values())
+        kept = [float(own) for own, counts in zip(score, weight, strict=True) if counts]
+        total, count = found["reward"].total()
+        assert total / count == pytest.approx(np.mean(kept), abs=1e-6)
 
 
 def test_rewards_are_whitened_over_the_whole_phase_and_not_by_group():

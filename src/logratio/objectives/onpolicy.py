@@ -101,7 +101,8 @@ def phase_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
         "ended": Metric(batch.response["ended"], "response", weight_S),
     }
     if "score" in batch.response:
-        found["reward"] = Metric(batch.response["score"], "response", weight_S)
+        score_S = torch.where(weight_S > 0, batch.response["score"], 0.0)  # a failed judgement may be NaN
+        found["reward"] = Metric(score_S, "response", weight_S)
     if "dead" in batch.group:
         found["dead_groups"] = Metric(batch.group["dead"], "group")
     if "reference" in batch.token:
