@@ -10,7 +10,7 @@ STAMP  := .venv/.installed
 EMPTY  := build/empty
 SITE   := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: quickstart test test-all lint fast slow wheel bench clean
+.PHONY: quickstart test test-all lint fast slow wheel bench frontier clean
 
 quickstart: $(STAMP)
 	@$(BIN)/logratio quickstart $(ARGS)
@@ -48,6 +48,12 @@ wheel: $(STAMP)
 # Against TRL, which gets an environment of its own; about 45 minutes on 2 cores. Results go to build/bench/vs-trl.
 bench: $(STAMP)
 	@$(BIN)/python -m bench vs-trl $(ARGS)
+
+# Reward against KL of every method in the built-in world; ARGS=--quick for one seed of each. What is there is not made
+# again. Results go to build/frontier, the figure of the whole study to docs/frontier.svg.
+frontier: $(STAMP)
+	@$(BIN)/logratio sweep recipes/frontier.yaml --output build/frontier$(if $(findstring quick,$(ARGS)),-quick) $(ARGS)
+	@$(if $(findstring quick,$(ARGS)),,cp build/frontier/frontier.svg docs/frontier.svg)
 
 # A torch that is in .venv already stays, whichever build it is; pip says so if it is out of range.
 $(STAMP): pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def run(
 def _study(given: Any, folder: Path, *, quick: bool) -> int:
     """Run a study: methods × settings × seeds."""
     from ..sweep.conduct import run_study
+    from ..sweep.frontier import FRONTIER, lines
     from ..sweep.record import Given
     from ..sweep.study import plan, study_of
 
@@ -85,7 +87,10 @@ def _study(given: Any, folder: Path, *, quick: bool) -> int:
 
         world = study_folder(study.world.size, study.world.seed, say=say)
     swept = run_study(given, plan(document, study, folder, world), folder, say=say)
-    console.print(f"\nwritten: {folder / 'frontier.json'}; {folder / 'frontier.html'} shows it.")
+    console.print("\nReward at equal KL, the best setting of each method, 95 % intervals:\n")
+    for line in lines(json.loads((folder / FRONTIER).read_text(encoding="utf-8"))):
+        console.print(line)
+    console.print(f"\nwritten: {folder / FRONTIER}; {folder / 'frontier.html'} shows it.")
     return _ended(swept, folder)
 
 

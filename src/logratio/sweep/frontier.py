@@ -59,6 +59,28 @@ def compose(planned: Planned, folder: Path, entries: Sequence[Entry], ruler: Rul
     }
 
 
+def lines(document: Mapping[str, Any]) -> list[str]:
+    """Return the rewards at equal KL as lines of text, a method each, under what bounds them."""
+    levels = document["levels"]
+    names = list(dict.fromkeys(name for level in levels for name in level["methods"]))
+    rows = [["", *(f"{level['kl']:g} nats" for level in levels)]]
+    rows += [
+        [title, *("—" if level[key] is None else f"{level[key]:.2f}" for level in levels)]
+        for title, key in (("frontier", "frontier"), ("best-of-N", "best_of_n"))
+    ]
+    rows += [[name, *(_told(level["methods"].get(name)) for level in levels)] for name in names]
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    return ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _told(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["reward"]["mean"] is None:
+        return "—"
+    measure = found["reward"]
+    ends = "" if measure["low"] is None else f" [{measure['low']:.2f}, {measure['high']:.2f}]"
+    return f"{measure['mean']:.2f}{ends} {found['setting']}".rstrip()
+
+
 def _tracks(entries: Sequence[Entry], points: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Track]:
     return [
         Track(
