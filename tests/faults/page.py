@@ -2,52 +2,19 @@
 
 from bugs import FAULTS
 
-NAMED = (
-    (
-        4,
-        "a response without a token",
-        "test_data_tokenize::test_what_cannot_be_learned_from_is_dropped_with_its_reason",
-    ),
-    (
-        13,
-        "held-out pairs are scored against the policy instead of the reference",
-        "test_train_api::test_step_0_is_the_reference_itself",
-    ),
-    (13, "a setting is accepted and ignored", "test_objectives_registry::test_contract"),
-    (16, "dropout of the adapter is accepted", "test_models_load::test_adapter_dropout_is_refused_by_the_recipe"),
-    (21, "too few mismatched pairs, or the last batch's alone", "test_train_source::test_no_partner_shares_the_prompt"),
-    (
-        24,
-        "a trained score head is made anew",
-        "test_train_reward::test_a_reward_model_is_trained_further_from_where_it_was",
-    ),
-    (
-        24,
-        "rows padded on the left are scored elsewhere",
-        "test_logps_score::test_a_score_is_transformers_own_of_the_row_alone_and_of_rows_padded_on_either_side",
-    ),
-    (
-        27,
-        "metrics are those of the first process",
-        "test_train_processes::test_two_processes_take_the_steps_of_one",
-    ),
-)
-"""Bugs that a test holds off and that are not planted: number, bug, test."""
-
 _HEAD = """\
 # Silent bugs, and what catches each
 
 Most damage in this field comes from runs that look healthy: the loss falls, the accuracy rises, and the model has
 learned something else. These are bugs that other programs shipped, by their number in the list that this project
 keeps. Each was planted in this program as a wrong version of one of its functions, and what stands beside it caught it
-(`tests/faults`), but for the rows that say *not planted*: there a test holds the right behaviour, and nobody has shown
-that it fails with the bug.
+(`tests/faults`).
 
 A *preflight* check stops a run before its first step, or in its first steps, with that message; a
 *test* is one of this project's own, whose assertion fails while the bug is in place. Without the bug each is content.
 
-25 and 26 concern training on samples that the policy draws while it learns, and judges of 27 too: this version has
-neither.
+25 and 26 concern training on samples that the policy draws while it learns, and judges of 27 too: they are not planted
+here.
 
 """
 
@@ -90,7 +57,6 @@ near the limit, weights that few tokens use.
 def text() -> str:
     """Return the page."""
     rows = [(fault.number, fault.what, fault.catcher.told, fault.says) for fault in FAULTS]
-    rows += [(number, what, f"test: `{test}`, not planted", "") for number, what, test in NAMED]
     lines = ["| # | bug | caught by | says |", "| --- | --- | --- | --- |"]
     lines += [f"| {n} | {what} | {told} | {says} |" for n, what, told, says in sorted(rows, key=lambda row: row[0])]
     return _HEAD + "\n".join(lines) + "\n" + _TAIL
