@@ -86,7 +86,11 @@ def line(path):
     """A recipe as a row of the README's table."""
     found = resolve(path)
     train, aim = found.config.train, found.config.objective
-    own = [f"{key} {value:g}" for key, value in list(aim.items())[1:] if f"objective.{key}" in found.explicit]
+    own = [
+        f"{key} {value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in list(aim.items())[1:]
+        if f"objective.{key}" in found.explicit
+    ]
     said = SAID.search(path.read_text(encoding="utf-8"))[1]
     cells = (
         f"[{name(path)}]({name(path)})",
