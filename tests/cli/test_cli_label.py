@@ -35,6 +35,8 @@ def test_what_names_nothing_to_judge_or_too_much_is_refused(tmp_path, capsys):
         ([str(tmp_path / "none.jsonl")], "does not exist"),
         (["--status", str(tmp_path / "none.jsonl")], "does not exist"),
         ([file, "--out", file], "is no judgement"),
+        ([file, "--out", str(tmp_path / "l.jsonl"), "--annotator", "a\u200bb"], "no hidden characters"),
+        ([file, "--out", str(tmp_path / "l.jsonl"), "--port", "70000"], "cannot be listened at"),
     ):
         code, out, err = told(words, capsys)
         assert code == 2 and said in err and "Traceback" not in err, words

@@ -60,9 +60,13 @@ class Desk:
             people: Names that may judge; empty for anybody's.
             seed: Of the order of the two responses.
             clock: Seconds since 1970, UTC.
+
+        Raises:
+            Refused: A name that nobody may have.
         """
         self.tasks = {task.key: task for task in tasks}
-        self.people = tuple(people)
+        self.people: tuple[str, ...] = ()
+        self.people = tuple(map(self._name, people))
         self._store, self._seed, self._clock = store, seed, clock
         self._queues: dict[str, Queue] = {}
         self._shown: dict[str, tuple[str, float]] = {}

@@ -27,10 +27,10 @@ class Queue:
     @staticmethod
     def resumed(tasks: Sequence[str], judged: Iterable[str]) -> Queue:
         """Return the queue of somebody who judged some of the tasks before, in that order."""
-        before = dict.fromkeys(judged)
+        before, known = dict.fromkeys(judged), set(tasks)
         return Queue(
             waiting=tuple(key for key in tasks if key not in before),
-            done=tuple(("judged", key) for key in before if key in set(tasks)),
+            done=tuple(("judged", key) for key in before if key in known),
         )
 
     @property

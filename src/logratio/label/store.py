@@ -62,6 +62,8 @@ class Store:
             if any(_same(row, other) for other in self._rows):
                 return False
             self._append(line)
+            self._rows.append(json.loads(line))
+            self._seen = self._state()
         return True
 
     def take_back(self, task: str, annotator: str) -> bool:
@@ -116,8 +118,7 @@ class Store:
 
     def _read(self) -> None:
         """Read the file where it is not as it was read last."""
-        found = self.path.stat()
-        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        seen = self._state()
         if seen == self._seen:
             return
         rows = []
@@ -130,6 +131,11 @@ class Store:
                 )
             rows += [row] if row else []
         self._rows, self._seen = rows, seen
+
+    def _state(self) -> tuple[int, int, int]:
+        """Return what changes when anybody writes to the file."""
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
