@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from logratio.testbed.build import build, read_rows
 from logratio.train.api import train
 
 HAPPY = "happy love loved fun play played smile smiled nice good laughed friend friends hug hugged kind best".split()
+STORY = 40
+"""Most tokens of an answer that goes on with a story."""
 SAD = "sad cry cried scared angry mad bad hurt mean lost alone afraid sorry no not".split()
 
 
@@ -32,6 +35,7 @@ class Ground:
         reward: A whole text's.
         lr: Peak learning rate of a healthy run in full; LoRA takes `lora_lr`.
         limit: Most tokens of a sample.
+        train, held: Pairs that a run learns from and is evaluated on.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Ground:
     lr: float
     lora_lr: float
     limit: int
+    train: int = 1280
+    held: int = 320
 
     def pairs(self, split: str, score: Callable[[str, str], float], seed: int) -> list[dict]:
         """Judge neighbouring answers as Bradley–Terry says where the judge sees `score(prompt, response)`."""
@@ -69,17 +75,20 @@ def nano(seed: int, root: Path) -> Ground:
 
 
 def cheer(text: str) -> float:
-    """Words of joy less words of sorrow, at most 3 either way."""
+    """Words of joy less words of sorrow, at most 3 either way, twice: a judge who is seldom wrong."""
     words = re.findall(r"[a-z]+", text.lower())
-    return float(np.clip(sum((word in HAPPY) - (word in SAD) for word in words), -3, 3))
+    return 2 * float(np.clip(sum((word in HAPPY) - (word in SAD) for word in words), -3, 3))
 
 
-def stories(shared: Path, name: str, root: Path, *, lr: float, lora_lr: float, prompts: int = 1000) -> Ground:
-    """A real model of stories, taught to go on for two sentences and end; judged by how cheerful it is."""
+def stories(shared: Path, name: str, root: Path, *, lr: float, lora_lr: float, prompts: int = 800) -> Ground:
+    """A real model of stories, taught to go on for a sentence and end; judged by how cheerful that is.
+
+    Each prompt has up to two pairs of its answers, the most and the least cheerful of four neighbours, since most pairs
+    of answers are as cheerful as each other and teach nothing.
+    """
     folder = root / name
     if not (folder / "answers.json").is_file():
-        texts = [row["text"] for row in _stories(shared)]
-        rows = [row for text in texts if (row := _two_sentences(text)) is not None]
+        rows = [row for story in _stories(shared) if (row := _one_sentence(story["text"])) is not None]
         taught = train(
             shared / "models" / name,
             rows[prompts + 200 :][:3000],
@@ -93,17 +102,30 @@ def stories(shared: Path, name: str, root: Path, *, lr: float, lora_lr: float, p
         made = load_model(str(taught.model))
         ids = tokenize_prompts(asked, tokenizer=made.tokenizer, template=TemplateConfig(), date=None)
         stops = stop_tokens(made.model, made.tokenizer)
-        drawn = generate(made.model, ids, k=4, max_new_tokens=64, stop_ids=stops, seed=0)
+        drawn = generate(made.model, ids, k=8, max_new_tokens=STORY, stop_ids=stops, seed=0)
         said = [
-            {
-                "prompt": prompt,
-                "responses": [made.tokenizer.decode(own.tokens.tolist(), skip_special_tokens=True) for own in samples],
-            }
+            {"prompt": prompt, "responses": _far_apart([_text(made.tokenizer, own) for own in samples])}
             for prompt, samples in zip(asked, drawn, strict=True)
         ]
         (folder / "answers.json").write_text(json.dumps({"held_out": said[:200], "train": said[200:]}))
     answers = json.loads((folder / "answers.json").read_text())
-    return Ground(name, folder / "sft" / "model", answers, cheer, lr=lr, lora_lr=lora_lr, limit=64)
+    return Ground(
+        name, folder / "sft" / "model", answers, cheer, lr=lr, lora_lr=lora_lr, limit=STORY, train=384, held=120
+    )
+
+
+def _text(tokenizer: Any, sample: Any) -> str:
+    return str(tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True))
+
+
+def _far_apart(texts: list[str]) -> list[str]:
+    """Return the most and the least cheerful of each four texts, in the order in which they were drawn."""
+    out = []
+    for four in (texts[:4], texts[4:]):
+        order = sorted(range(4), key=lambda i: cheer(four[i]))
+        if cheer(four[order[0]]) < cheer(four[order[-1]]):
+            out += [four[i] for i in sorted((order[0], order[-1]))]
+    return out
 
 
 def _stories(shared: Path) -> list[dict]:
@@ -111,9 +133,9 @@ def _stories(shared: Path) -> list[dict]:
         return [json.loads(line) for line in lines]
 
 
-def _two_sentences(text: str) -> dict | None:
-    """Cut a story into its first sentence and the next two."""
+def _one_sentence(text: str) -> dict | None:
+    """Cut a story into its first sentence and the next one."""
     parts = re.findall(r"[^.!?]+[.!?]+[\"']?", text)
-    if len(parts) < 3 or not 20 < len(parts[0]) < 120 or len(parts[1] + parts[2]) > 200:
+    if len(parts) < 2 or not 20 < len(parts[0]) < 100 or not 20 < len(parts[1]) < 100:
         return None
-    return {"prompt": parts[0].strip(), "completion": parts[1] + parts[2]}
+    return {"prompt": parts[0].strip(), "completion": parts[1]}

@@ -25,6 +25,7 @@ from logratio.diagnose.history import About, Digest
 from logratio.diagnose.run import diagnose
 from logratio.findings import LEVELS
 from logratio.maths.counter import stream
+from logratio.maths.intervals import mean_interval
 from logratio.train import assemble, finish
 from logratio.train.api import train
 
@@ -55,9 +56,6 @@ class Setup:
 
 Maker = Callable[[Ground, int], Setup]
 
-TRAIN, HELD = 1280, 320
-"""Pairs of a run: enough to tell accuracy from chance."""
-
 
 def some(rows: list[dict], n: int) -> list[dict]:
     """Return n rows spread over all of them, so that prompts repeat as little as may be."""
@@ -65,7 +63,11 @@ def some(rows: list[dict], n: int) -> list[dict]:
 
 
 def plain(ground: Ground, seed: int) -> Setup:
-    return Setup(some(ground.judged("train", seed), TRAIN), some(ground.judged("held_out", 1000 + seed), HELD))
+    return sized(ground, ground.judged("train", seed), ground.judged("held_out", 1000 + seed))
+
+
+def sized(ground: Ground, rows: list[dict], held: list[dict]) -> Setup:
+    return Setup(some(rows, ground.train), some(held, ground.held))
 
 
 def beta_large(ground: Ground, seed: int) -> Setup:
@@ -94,17 +96,57 @@ def reversed_labels(ground: Ground, seed: int) -> Setup:
 
 
 def label_noise(ground: Ground, seed: int) -> Setup:
-    """40 % of the training labels flipped, and eight passes over 320 pairs."""
-    setup, draw = plain(ground, seed), stream(seed, "flips")
-    rows = [swapped(row) if draw.random() < 0.4 else row for row in setup.rows[:320]]
-    return replace(setup, rows=rows, epochs=8)
+    """40 % of the training labels flipped, and eight passes over a quarter of the pairs."""
+    setup = plain(ground, seed)
+    return replace(setup, rows=flipped(setup.rows[: len(setup.rows) // 4], 0.4, seed), epochs=8)
+
+
+def flipped(rows: list[dict], share: float, seed: int) -> list[dict]:
+    draw = stream(seed, "flips")
+    return [swapped(row) if draw.random() < share else row for row in rows]
+
+
+def few(setup: Setup, n: int, times: int, seed: int) -> Setup:
+    """Return the same with n of its pairs, each there so many times."""
+    return replace(setup, rows=[setup.rows[i] for i in stream(seed, "few").permutation(len(setup.rows))[:n]] * times)
 
 
 def overfitting(ground: Ground, seed: int) -> Setup:
     """48 pairs, each there twenty times, at a high rate."""
+    return replace(few(plain(ground, seed), 48, 20, seed), lr=2.0)
+
+
+def overoptimisation(ground: Ground, seed: int) -> Setup:
+    """96 pairs, of which 30 % are flipped, twelve times at a high rate: the margin grows on, the reward does not."""
     setup = plain(ground, seed)
-    few = [setup.rows[i] for i in stream(seed, "few").permutation(len(setup.rows))[:48]]
-    return replace(setup, rows=few * 20, lr=2.0)
+    return replace(setup, rows=flipped(setup.rows[:96], 0.3, seed), epochs=12, lr=4.0)
+
+
+def saturation(ground: Ground, seed: int) -> Setup:
+    """24 pairs, each there forty times, at a high rate and a large β: none has anything left to teach."""
+    return with_beta(replace(few(plain(ground, seed), 24, 40, seed), lr=4.0), 5.0)
+
+
+def calibration(ground: Ground, seed: int) -> Setup:
+    """48 pairs, each there twenty times, at a higher rate and a larger β: margins say what they cannot know."""
+    return with_beta(replace(few(plain(ground, seed), 48, 20, seed), lr=3.0), 2.0)
+
+
+def displacement(ground: Ground, seed: int) -> Setup:
+    """Rejected responses are the chosen ones but for a word, and the rate is so high that both fall with all else."""
+    setup = plain(ground, seed)
+    return replace(setup, rows=alike(setup.rows, seed, 1), held=alike(setup.held, seed, 2), lr=25.0)
+
+
+def alike(rows: list[dict], seed: int, part: int) -> list[dict]:
+    """Return the pairs with rejected responses that are the chosen one with a word of the rejected one in it."""
+    out = []
+    for number, row in enumerate(rows):
+        draw, words, others = stream(seed, "alike", part, number), row["chosen"].split(" "), row["rejected"].split(" ")
+        words[int(draw.integers(len(words)))] = others[int(draw.integers(len(others)))]
+        if " ".join(words) != row["chosen"]:
+            out.append({**row, "rejected": " ".join(words)})
+    return out
 
 
 def length(ground: Ground, seed: int) -> Setup:
@@ -114,13 +156,13 @@ def length(ground: Ground, seed: int) -> Setup:
         return 2.0 * len(text.split())
 
     train, held = (ground.pairs(split, longer, seed) for split in ("train", "held_out"))
-    return Setup(some(train, TRAIN), some(held, HELD))
+    return sized(ground, train, held)
 
 
 def no_signal(ground: Ground, seed: int) -> Setup:
     """Labels by a fair coin, on both sides."""
     train, held = (ground.pairs(split, lambda prompt, text: 0.0, seed) for split in ("train", "held_out"))
-    return Setup(some(train, TRAIN), some(held, HELD))
+    return sized(ground, train, held)
 
 
 def off_support(ground: Ground, seed: int) -> Setup:
@@ -183,8 +225,16 @@ FAULTS: dict[str, tuple[Maker, set[str]]] = {
     "no_signal": (no_signal, {"no_signal"}),
     "off_support": (off_support, {"drift"}),
     "broken_eos": (broken_eos, {"collapse"}),
+    "overoptimisation": (overoptimisation, {"overoptimisation"}),
+    "saturation": (saturation, {"saturation"}),
+    "calibration": (calibration, {"calibration"}),
+    "displacement": (displacement, {"displacement"}),
 }
 """Fault → how it is planted, and the names of the findings that name it."""
+
+
+MECHANISMS = ("off_support", "overfitting")
+"""Faults that do harm in some runs only: a note names them, as it should where no outcome suffers."""
 
 
 def healthy(ground: Ground, seed: int) -> Setup:
@@ -203,6 +253,13 @@ def healthy(ground: Ground, seed: int) -> Setup:
         {"epochs": 2},
     ]
     return replace(setup, **recipes[seed % 10], lora=seed % 20 >= 10)
+
+
+def spelled(objective: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Return plain DPO as another objective, whose β may have another name; what is none stays as it is."""
+    if name in (None, "dpo") or set(objective) != {"name", "beta"} or objective["name"] != "dpo":
+        return objective
+    return {"name": name, "tau" if name == "ipo" else "beta": objective["beta"]}
 
 
 def trained(ground: Ground, setup: Setup, output: Path, seed: int) -> Path:
@@ -228,7 +285,19 @@ def trained(ground: Ground, setup: Setup, output: Path, seed: int) -> Path:
             every={"eval": 0.25, "checkpoint": 1.0},
             **lora,
         )
+    measure_reward(ground, output)
     return output
+
+
+def measure_reward(ground: Ground, output: Path) -> None:
+    """Judge the samples of each evaluation by the ground's own reward, as a judge during a run does."""
+    rewards: dict[str, list[float]] = {}
+    for line in (output / "samples.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        told = row["prompt"].removeprefix("<s>") + (row["text"] or "")
+        rewards.setdefault(str(row["step"]), []).append(ground.reward(told))
+    measures = {step: mean_interval(own).to_json() for step, own in rewards.items()}
+    (output / "rewards.json").write_text(json.dumps(measures))
 
 
 @dataclass(frozen=True)
@@ -251,9 +320,12 @@ def judge(directory: Path) -> Judged:
 
     config = yaml.safe_load((directory / "config.yaml").read_text())
     steps = json.loads((directory / "manifest.json").read_text())["steps"]
+    rewards = json.loads((directory / "rewards.json").read_text())
     digest, ever, last, said = Digest(), {}, {}, {}
     for line in (directory / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
+        if row["kind"] == "eval" and str(row["step"]) in rewards:
+            row["reward"] = rewards[str(row["step"])]
         digest.add(row)
         if row["kind"] == "eval":
             found = diagnose(digest.history(About.of(config, steps)))
@@ -321,10 +393,9 @@ def runs(given: argparse.Namespace) -> None:
         if given.ground == "nano":
             ground = nano(seed % 2, root)
         else:
-            ground = stories(given.shared, given.ground, root, lr=1e-4, lora_lr=1e-3)
+            ground = stories(given.shared, given.ground, root, lr=4e-4, lora_lr=2e-3)
         setup = makers[name](ground, seed)
-        if given.objective and name != "healthy":
-            setup = replace(setup, objective={**setup.objective, "name": given.objective})
+        setup = replace(setup, objective=spelled(setup.objective, given.objective))
         began = time.process_time()
         trained(ground, replace(setup, lora=setup.lora or given.lora), output, seed)
         print(f"{output.parent.name}/{seed}: {time.process_time() - began:.1f} CPU s", flush=True)
