@@ -89,7 +89,7 @@ def tables(page):
 
 def test_the_headline_compares_where_two_methods_came_and_says_whether_it_is_shown():
     page = compose(study())
-    assert page.headline.startswith("At 1 nats DPO has the most reward, 0.70 [0.60, 0.80], where the frontier is 1.3;")
+    assert page.headline.startswith("At 1 nat DPO has the most reward, 0.70 [0.60, 0.80], where the frontier is 1.3;")
     assert page.headline.endswith("apart from SFT.")
     close = study()
     close["levels"][0]["methods"]["SFT"]["reward"] = measure(0.65)

@@ -188,7 +188,7 @@ def _at_equal_kl(document: Mapping[str, Any]) -> Table:
     known = {name: [_level(level["methods"].get(name)) for level in levels] for name in names}
     order = sorted(names, key=lambda name: [-(cell[0] if cell else -math.inf) for cell in known[name]])
     rows += [[name, *(cell[1] if cell else None for cell in known[name])] for name in order]
-    return Table("Reward at equal KL", ["method", *(f"{number(level['kl'])} nats" for level in levels)], rows)
+    return Table("Reward at equal KL", ["method", *(_nats(level["kl"]) for level in levels)], rows)
 
 
 def _level(found: Mapping[str, Any] | None) -> tuple[float, Cell] | None:
@@ -307,7 +307,7 @@ def _headline(document: Mapping[str, Any]) -> str:
         measure, beside = row["reward"], other["reward"]
         share = "" if not level["frontier"] else f", where the frontier is {number(level['frontier'])}"
         text = shown(Interval(measure["mean"], measure["low"], measure["high"]))
-        said = f"At {number(level['kl'])} nats {best} has the most reward, {text}{share}"
+        said = f"At {_nats(level['kl'])} {best} has the most reward, {text}{share}"
         apart = None not in (measure["low"], beside["high"]) and measure["low"] > beside["high"]
         return f"{said}; {'apart from' if apart else 'not shown to be above'} {second}."
     return "No two methods came equally far from the reference, so none can be compared at equal KL."
@@ -319,6 +319,10 @@ def _support(document: Mapping[str, Any]) -> str:
         f"Reward of {_judge(document)}, on prompts that no run trained on; {seeds} {'seed' if seeds == 1 else 'seeds'} "
         "of each setting."
     )
+
+
+def _nats(value: float) -> str:
+    return f"{number(value)} {'nat' if value == 1 else 'nats'}"
 
 
 def _judge(document: Mapping[str, Any]) -> str:

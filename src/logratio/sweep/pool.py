@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -103,13 +104,23 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 
 def _begin(inbox: Any) -> None:
-    """Set a process up: one thread; a Ctrl-C is for the run under way, which answers it itself, not for a wait."""
+    """Set a process up: one thread; a Ctrl-C is for the run under way, which answers it itself, not for a wait.
+
+    Where the study is killed its runs end too, at once: they go on from their checkpoints when it does.
+    """
     global _inbox
     import torch
 
     _inbox = inbox
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(BEAT)
+    os._exit(1)
 
 
 def _train(
