@@ -140,6 +140,14 @@ def test_a_model_that_wins_all_has_a_rate_near_one():
     assert 0.95 < own.rate.low <= own.rate.mean < 1
 
 
+def test_the_half_of_an_empty_regression_has_no_interval():
+    draw = stream(5, "coin")
+    y, (_, lengths, prompts) = (draw.random(40) < 0.5).astype(float), rows(40)
+    own = controlled(y, lengths, prompts)
+    assert y.mean() != 0.5 and (own.model, own.length) == (0, 0)
+    assert (own.rate.mean, own.rate.low, own.rate.high) == (0.5, None, None)
+
+
 def test_too_few_prompts_or_one_gap_of_length_give_no_rate():
     y, lengths, prompts = rows(LEAST - 1)
     assert controlled(y, lengths, prompts) is None

@@ -98,6 +98,7 @@ def test_what_speaks_against_a_rate_is_said():
     assert "shorter answer is preferred in 96.0" in doubts(pair(*names, longer=measure(0.04)))[0]
     level = {**pair(*names)["controlled"], "mean": 0.42}
     assert "at equal length the rate is 42.0" in doubts(pair(*names, controlled=level))[0]
+    assert "½ by its penalty" in doubts(pair(*names, controlled={**level, "mean": 0.5, "low": None, "high": None}))[0]
     assert doubts(pair(*names, controlled=None)) == []
 
 

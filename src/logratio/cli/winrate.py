@@ -76,8 +76,7 @@ def run(
     from ..report.winrate import write_winrate
 
     folder = out or Path("winrates") / "-".join(_stem(name) for name in models)
-    progress = Console(stderr=True, highlight=False, markup=False)
-    with progress.status("") as status:
+    with Console(stderr=True, highlight=False, markup=False).status("") as status:
         result = winrate(
             models,
             prompts,
@@ -96,9 +95,9 @@ def run(
     page = write_winrate(folder)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))  # escaped: names and categories are data
-        return
-    _show(result, _duels(folder))
-    print(f"\n{page}")
+    else:
+        _show(result, _duels(folder))
+        print(f"\n{page}")
 
 
 def _heats(text: str) -> list[float]:

@@ -40,7 +40,12 @@ def doubts(pair: Mapping[str, Any]) -> list[str]:
             "rate at equal length is extrapolated, and its interval too narrow."
         )
     plain, level = pair["rate"]["mean"], (pair["controlled"] or {}).get("mean")
-    if plain is not None and level is not None and extreme(plain, level):
+    if level is not None and pair["controlled"]["low"] is None:
+        said.append(
+            "cross-validation left nothing in the regression, so that the rate at equal length is ½ by its penalty; more "
+            "prompts would tell."
+        )
+    elif plain is not None and level is not None and extreme(plain, level):
         said.append(
             f"at equal length the rate is {percent(level)}, not {percent(plain)}: much of it is length, or the "
             "regression fails."

@@ -34,7 +34,8 @@ class Controlled:
     """A controlled win rate.
 
     Attributes:
-        rate: The rate, its interval from the bootstrap over prompts with `strength` held.
+        rate: The rate, its interval from the bootstrap over prompts with `strength` held; ½ without an interval where
+            cross-validation leaves nothing in the regression.
         model: θ, logits.
         length: φ, logits between equal lengths and a much longer answer; 0 where all are equally long.
         difficulty: ψ, logits a unit; None where it is left out.
@@ -88,6 +89,8 @@ def controlled(
     x = np.stack(columns, axis=1)
     strength = cross_validated(x, y, at % FOLDS)
     (own,) = fit(x, y, np.ones((1, len(y))), strength)
+    if not own.any() and (y != 0.5).any():  # the penalty's ½, which no resampling would move
+        return Controlled(Measure(0.5, None, None, len(y)), 0.0, 0.0, None if len(own) < 3 else 0.0, strength, spread)
     rates = [_rate(fit(x, y, weight[:, at], strength), x, weight[:, at]) for weight in draws(len(names), seed)]
     rate = measure(float(_rate(own[None], x, np.ones((1, len(y))))[0]), np.concatenate(rates), len(y))
     return Controlled(
