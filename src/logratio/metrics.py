@@ -197,7 +197,10 @@ _PHASES = {
     ),
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
     "dead_groups": Metric(
-        "Dead groups", "share of prompts whose responses all have the same score, so that nothing is learned", "share"
+        "Dead groups",
+        "share of prompts whose responses, of which there are two or more, all have the same score: what is measured "
+        "against its group learns nothing of them",
+        "share",
     ),
     "clip_low": Metric(
         "Held below",

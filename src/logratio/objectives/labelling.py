@@ -74,7 +74,14 @@ def over_tokens(group: Group, value_K: Floats64) -> Floats64:
     return np.repeat(value_K, lengths(group))
 
 
-def labelled(group: Group, advantage_R: Floats64, *, dead: bool) -> Group:
-    """Return the group with the token column `advantage` and the group column `dead` (1: it teaches nothing)."""
+def labelled(group: Group, advantage_R: Floats64, *, dead: bool | None = None) -> Group:
+    """Return the group with the token column `advantage`.
+
+    Args:
+        group: Judged.
+        advantage_R: One a scored token.
+        dead: Written to the group column `dead`: whether the group teaches nothing; None where groups are not compared.
+    """
     kind = group.columns.response["weight"].dtype
-    return group.with_columns(token={"advantage": advantage_R.astype(kind)}, group={"dead": np.array([dead], kind)})
+    made = group.with_columns(token={"advantage": advantage_R.astype(kind)})
+    return made if dead is None else made.with_columns(group={"dead": np.array([dead], kind)})

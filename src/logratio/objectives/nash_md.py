@@ -79,7 +79,7 @@ def _label(group: Group, settings: NashMdSettings) -> Group:
     advantage_K = advantage_K - settings.tau * labelling.sums(group, labelling.log_ratios(group))
     advantage_R = labelling.over_tokens(group, advantage_K * counted_K)
     weight_K = group.columns.response["weight"]
-    made = labelling.labelled(group, advantage_R, dead=not counted_K.any())
+    made = labelling.labelled(group, advantage_R)
     return made.with_columns(
         response={
             "weight": weight_K * counted_K,

@@ -68,7 +68,7 @@ def label(groups: Sequence[Group], settings: ReinforcePpSettings, state: Mapping
         weights = [labelling.over_tokens(group, labelling.counted(group).astype(np.float64)) for group in groups]
         joined = whiten(joined, weight=np.concatenate([np.zeros(0), *weights]))
     parts = np.split(joined, np.cumsum([len(part) for part in raw])[:-1])
-    return [_labelled(group, part) for group, part in zip(groups, parts, strict=True)], {}
+    return [_labelled(group, part, settings) for group, part in zip(groups, parts, strict=True)], {}
 
 
 def _returns(group: Group, settings: ReinforcePpSettings) -> labelling.Floats64:
@@ -81,10 +81,10 @@ def _returns(group: Group, settings: ReinforcePpSettings) -> labelling.Floats64:
     return own_R
 
 
-def _labelled(group: Group, advantage_R: labelling.Floats64) -> Group:
+def _labelled(group: Group, advantage_R: labelling.Floats64, settings: ReinforcePpSettings) -> Group:
     counted_K = labelling.counted(group)
     kept_R = labelling.over_tokens(group, counted_K.astype(np.float64))
-    dead = is_dead(labelling.penalised(group, 0.0), counted_K)
+    dead = is_dead(labelling.penalised(group, 0.0), counted_K) if settings.baseline == "group" else None
     return labelling.labelled(group, advantage_R * kept_R, dead=dead)
 
 
