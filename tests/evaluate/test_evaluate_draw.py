@@ -51,6 +51,9 @@ def test_prompts_are_read_once_each_from_any_format_and_keep_their_other_fields(
     assert found.row == {"prompt": turn}
     (found,) = read_questions(write(tmp_path / "ours.jsonl", [{"prompt": "p", "responses": ["x"], "ended": [True]}]))
     assert found.row == {"prompt": "p"}
+    judged = {"prompt": "p", "response_a": "x", "response_b": "y", "winner": "a", "annotator": "ada", "answer": 7}
+    (found,) = read_questions(write(tmp_path / "labels.jsonl", [judged]))
+    assert found.row == {"prompt": "p", "answer": 7}
     with pytest.raises(DataError, match="row 2: "):
         read_questions(write(tmp_path / "bad.jsonl", [{"prompt": "p"}, {"prompt": 3}]))
 

@@ -1,10 +1,15 @@
 import json
 
+import numpy as np
 import pytest
 
 from logratio.config import DataPart
+from logratio.data.prompts import Asking
 from logratio.errors import DataError
 from logratio.label.items import read_tasks
+from logratio.rollout.judge import Comparison, Verdict
+from logratio.rollout.sampling import Sample
+from logratio.train.drawn import row_of
 
 
 def tasks(tmp_path, rows, name="data.jsonl", **settings):
@@ -38,6 +43,17 @@ def test_of_many_responses_as_many_pairs_are_drawn_as_asked_for_and_equal_ones_a
     assert [task.key for task in tasks(tmp_path, [row], seed=5)] == [
         task.key for task in tasks(tmp_path, [other], seed=5)
     ]
+
+
+def test_rollouts_of_a_run_are_samples_whatever_became_of_them(tmp_path):
+    samples = [Sample(np.array([3, 2], np.int32), np.zeros(2, np.float32), True) for _ in range(3)]
+    verdicts = (Verdict(scores=(1.0, 1.0, 1.0)), Verdict(failed="no"), Verdict(comparisons=(Comparison(0, 1, 0.5),)))
+    rows = [
+        row_of(n, [1, 2], Asking(f"p{n}", {}, 1.0), samples, ["x", "y", "x"], verdict)
+        for n, verdict in enumerate(verdicts)
+    ]
+    found = tasks(tmp_path, rows, "phase-000000.jsonl")
+    assert [task.prompt for task in found] == ["p0", "p1", "p2"] and texts(found) == [{"x", "y"}] * 3
 
 
 def test_pairs_of_any_format_are_taken_ties_too_with_their_rows(tmp_path):

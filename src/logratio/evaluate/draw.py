@@ -21,8 +21,14 @@ from ..records import Origin, Prompt, Text
 from ..rollout.generate import generate, plainly, stop_tokens
 from .subject import Subject, opened, subject_of
 
-_ANSWERS = {"chosen", "rejected", "completion", "response", "messages", "conversations", "label"}
-_SAMPLES = {"responses", "models", "tokens", "ended", "scores", "comparisons", "drawn"}
+_JUDGED = (  # what rows of our own and of known data sets hold of responses and of verdicts on them
+    *("chosen", "rejected", "completion", "response", "output", "messages", "conversations", "label", "labels"),
+    *("responses", "models", "tokens", "ended", "scores", "ranks", "comparisons", "drawn", "worst"),
+    *("usage", "prompt_tokens", "sampled", "rival", "both_bad", "failed"),
+    *("response_a", "response_b", "model_a", "model_b", "winner", "annotator", "task", "seconds", "judged"),
+    *("response1", "response2", "response_1", "response_2", "preference_strength", "overall_preference"),
+    *("conversation_a", "conversation_b", "human_ref_A", "human_ref_B", "summaries", "choice"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def _questions(items: Sequence[Item]) -> Iterator[Question]:
                 prompt, tools = record.prompt, record.tools
         except RowProblem as problem:
             raise DataError(f"{row.origin}: {problem}") from problem
-        left = {*PROMPTS, *_ANSWERS, *_SAMPLES, "system", "tools"}
+        left = {*PROMPTS, *_JUDGED, "system", "tools"}
         others = {name: value for name, value in row.values.items() if name not in left}
         yield Question(Prompt(prompt=prompt, tools=tools, origin=row.origin), others)
 
