@@ -13,6 +13,7 @@ from logratio.config import RunConfig
 from logratio.models.load import load_model
 from logratio.models.save import save_model
 from logratio.rollout import http
+from logratio.rollout.engines import open_engine
 from logratio.rollout.judge import Asked
 from logratio.rollout.judges.function import FunctionJudge, function_named
 from small_files import write_model, write_pairs
@@ -27,7 +28,9 @@ def blocks(language):
 
 def test_every_recipe_names_a_judge():
     kinds = ("function", "reward_model", "implicit", "url")
-    judges = [RunConfig(model="m", data="d", **yaml.safe_load(block)).judge for block in blocks("yaml")]
+    recipes = [RunConfig(model="m", data="d", **yaml.safe_load(block)) for block in blocks("yaml")]
+    judges = [recipe.judge for recipe in recipes[:4]]
+    assert len(recipes) == 5 and open_engine(recipes[4].rollout.engine).description.startswith("the-model-that")
     assert [next(kind for kind in kinds if getattr(judge, kind)) for judge in judges] == list(kinds)
     assert judges[3].price == (0.5, 1.5) and judges[3].form == "compare"
 

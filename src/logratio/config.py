@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 
 class Leaf(BaseModel):
@@ -45,6 +54,18 @@ def _named(value: Any) -> Any:
 Data = Annotated[tuple[DataPart, ...], BeforeValidator(_parts), Field(min_length=1)]
 
 
+def _address(value: str) -> str:
+    """Refuse what no record of a run may hold."""
+    if any(sign in value for sign in "@?#"):
+        raise ValueError(
+            "an address that carries a user, password or query would be written into the run's records; leave it out, "
+            "and put a key into the variable that api_key_env names"
+        )
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
 JUDGES = ("function", "reward_model", "implicit", "url")
 """The kinds of judges, by the key that names one."""
 
@@ -67,7 +88,7 @@ class JudgeConfig(Leaf):
     function: str | None = Field(None, description="a Python function, as module:name or file.py:name")
     reward_model: str | None = Field(None, description="folder of a reward model, or of a run that trained one")
     implicit: str | None = Field(None, description="folder of a run whose log-ratio to its reference is the reward")
-    url: str | None = Field(
+    url: Address | None = Field(
         None, description="a server that speaks the OpenAI chat protocol, as http://localhost:8000/v1"
     )
     model: str | None = Field(None, description="the model that the server is asked for")
@@ -109,6 +130,20 @@ class JudgeConfig(Leaf):
 Judge = Annotated[JudgeConfig, BeforeValidator(judge_of)]
 
 
+class EngineConfig(Leaf):
+    """A server that draws responses, with weights of its own."""
+
+    url: Address = Field(
+        description="a server of OpenAI completions that tells token ids, as vLLM's at http://…:8000/v1"
+    )
+    model: str = Field(description="name by which the server knows the model that the run starts from")
+    api_key_env: str | None = Field(None, description="environment variable that holds the server's key")
+    concurrency: PositiveInt = Field(8, description="requests under way at once")
+    retries: int = Field(5, ge=0, description="attempts after a failed request, each after a longer wait")
+    timeout: PositiveFloat = Field(600.0, description="seconds to wait for the responses to one prompt")
+    plain_http: bool = Field(False, description="whether text may go unencrypted to a server on another machine")
+
+
 class RolloutConfig(Leaf):
     """Responses drawn from the present policy. A phase draws, judges, and trains on what it drew."""
 
@@ -124,8 +159,17 @@ class RolloutConfig(Leaf):
         description="pairs to learn from: the best with the worst response, or all that differ in score",
     )
 
+    engine: EngineConfig | None = Field(
+        None, description="a server that draws in place of the built-in sampler, with `rounds: 1` alone"
+    )
+
     @model_validator(mode="after")
     def _one_spelling(self) -> RolloutConfig:
+        if self.engine is not None and self.rounds != 1:
+            raise ValueError(
+                f"engine draws from the weights of {self.engine.model} at {self.engine.url}, which do not follow the "
+                f"policy, and rounds is {self.rounds}; draw once, with rounds: 1, or leave engine out."
+            )
         if self.every is not None and self.rounds is not None:
             raise ValueError(
                 f"every is {self.every} and rounds is {self.rounds}, and each settles the other; leave one of them out."

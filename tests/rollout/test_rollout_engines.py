@@ -1,21 +1,17 @@
 """One contract for whatever draws: the built-in sampler, a real completions server, a stand-in of vLLM."""
 
-import json
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from completions_server import Completions
 from logratio.errors import EngineError, MissingExtraError
 from logratio.rollout.engine import BuiltIn, sample_of
-from logratio.rollout.engines.completions import CompletionsEngine
 from logratio.rollout.engines.vllm import VllmEngine
 from logratio.rollout.generate import generate
-from logratio.rollout.http import Server
 from worlds import tiny_llama
 
 PROMPTS = [np.array(ids, np.int32) for ids in ([3, 4, 5], [6], [3, 4, 5, 7, 8])]
@@ -26,54 +22,6 @@ RULE = {"k": 3, "max_new_tokens": 6, "stop_ids": STOPS}
 @pytest.fixture(scope="module")
 def model():
     return tiny_llama(4)
-
-
-class Completions(ThreadingHTTPServer):
-    """A completions server around a model, told what to leave out or to get wrong."""
-
-    daemon_threads = True
-
-    def __init__(self, model, spoil=lambda choice: choice, ids=True):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.model, self.spoil, self.ids, self.seen, self.lock = model, spoil, ids, [], threading.Lock()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def engine(self, **more):
-        return CompletionsEngine(Server(f"http://127.0.0.1:{self.server_port}/v1", retries=0), "tiny", **more)
-
-    def answer(self, body):
-        with self.lock:  # one model, several requests
-            drawn = generate(
-                self.model,
-                [np.array(body["prompt"], np.int32)],
-                k=body["n"],
-                max_new_tokens=body["max_tokens"],
-                stop_ids=body["stop_token_ids"],
-                temperature=body["temperature"],
-                seed=body["seed"],
-            )[0]
-        choices = []
-        for index, one in enumerate(drawn):
-            told = {"tokens": [f"token_id:{i}" for i in one.tokens], "token_logprobs": one.logps.tolist()}
-            choice = {"index": index, "text": "?", "finish_reason": "stop" if one.ended else "length"}
-            choice |= {"logprobs": told, **({"token_ids": one.tokens.tolist()} if self.ids else {})}
-            choices.append(self.spoil(choice))
-        return {"object": "text_completion", "choices": choices[::-1]}
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        assert self.path == "/v1/completions"
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append(body)
-        raw = json.dumps(self.server.answer(body)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_):
-        pass
 
 
 def stand_in(model, monkeypatch):
@@ -174,10 +122,12 @@ def test_seeds_decide_and_temperature_0_takes_the_likeliest(engine, model):
 
 def test_a_server_is_asked_by_token_ids_with_a_seed_a_prompt(model):
     with Completions(model) as server:
-        server.engine(concurrency=1)(PROMPTS, **RULE, seed=3)
+        drawn = server.engine(concurrency=1)(PROMPTS, **RULE, seed=3)
         server.shutdown()
     assert [body["prompt"] for body in server.seen] == [prompt.tolist() for prompt in PROMPTS]
     assert len({body["seed"] for body in server.seen}) == 3 and server.seen[0]["return_token_ids"] is True
+    (own,) = generate(model, PROMPTS[:1], **RULE, seed=server.seen[0]["seed"])
+    assert [one.tokens.tolist() for one in drawn[0]] == [one.tokens.tolist() for one in own]  # in the order of `index`
 
 
 def test_log_probs_that_are_not_told_are_nan_and_no_mismatch_is_measured(model):
@@ -201,7 +151,7 @@ def test_a_stop_token_that_is_left_out_is_put_back_where_it_is_known(model):
         server.shutdown()
     for own, other in zip(sum(expected, []), sum(found, []), strict=True):
         assert own.tokens.tolist() == other.tokens.tolist() and own.ended == other.ended
-        assert np.isnan(other.logps[-1]) == own.ended and (other.tempered is None) == own.ended
+        assert np.isnan(other.logps[-1]) == own.ended and other.tempered is None  # of none, as it is not of all
 
 
 SPOILT = {

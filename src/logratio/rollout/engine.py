@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -37,8 +37,9 @@ class Engine(Protocol):
         """Draw k responses to every prompt.
 
         A response ends with the first stop token, which it includes, or has `max_new_tokens` tokens. Where the engine
-        does not tell a token's log-prob, `Sample.logps` is NaN there; where it does not tell that of the sampled
-        distribution, `Sample.tempered` is None, and the mismatch between sampler and trainer cannot be measured.
+        does not tell a token's log-prob, `Sample.logps` is NaN there. Where it does not tell those of the sampled
+        distribution for all of them, `Sample.tempered` is None of all, and the mismatch between sampler and trainer
+        cannot be measured.
 
         Args:
             prompts: Token ids of each prompt, at least one token each.
@@ -51,7 +52,7 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class BuiltIn:
     """This package's sampler around a model in memory; always of the model's present weights."""
 
@@ -114,3 +115,10 @@ def sample_of(
         raise EngineError(f"it gave {len(known)} log-probs to {len(ids)} tokens, or some above 0.")
     whole = temperature == 1 and bool(np.isfinite(known).all())
     return Sample(ids.astype(np.int32), known, bool(len(stops)), known if whole else None)
+
+
+def alike(samples: list[list[Sample]]) -> list[list[Sample]]:
+    """Return the samples, with log-probs of the sampled distribution of all of them or of none."""
+    if all(one.tempered is not None for own in samples for one in own):
+        return samples
+    return [[replace(one, tempered=None) for one in own] for own in samples]

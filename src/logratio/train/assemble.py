@@ -18,6 +18,7 @@ from ..files import content_hash
 from ..logps.policy import Policy
 from ..logps.reference import ReferenceValues
 from ..models.load import Loaded
+from ..rollout.engines import open_engine
 from ..rollout.generate import context, plainly, stop_tokens
 from ..rollout.judge import Judge
 from ..rollout.judges import open_judge
@@ -149,6 +150,7 @@ def source_of(
         tokenizer=opening.tokenizer,
         stop_ids=stop_tokens(opening.model.model, opening.tokenizer),
         seed=config.train.seed,
+        engine=None if config.rollout.engine is None else open_engine(config.rollout.engine),
     )
     standing = learner.live if learner.needs.reference and learner.moving is None else None
     return RolloutSource(opening.files, opening.phases, draw, learner, standing, directory)

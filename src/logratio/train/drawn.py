@@ -94,8 +94,14 @@ def row_of(
         "usage": dict(verdict.usage),
         "prompt_tokens": [int(token) for token in prompt],
         "tokens": [sample.tokens.tolist() for sample in samples],
-        "sampled": [(sample.logps if sample.tempered is None else sample.tempered).tolist() for sample in samples],
+        "sampled": _sampled(samples),
     }
+
+
+def _sampled(samples: Sequence[Sample]) -> list[list[float]] | None:
+    """Return log-probs of the distribution that was sampled; None where an engine does not tell all of them."""
+    known = [sample.tempered.tolist() for sample in samples if sample.tempered is not None]
+    return known if len(known) == len(samples) else None
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Choice:
             loss=tuple(np.ones(len(own), np.bool_) for own in tokens),
             edges=np.array([[place[winner], place[loser]] for winner, loser in edges], np.int32).reshape(-1, 2),
             columns=Columns(
-                token={"sampled": _floats([value for k in used for value in row["sampled"][k]])},
+                token={} if row["sampled"] is None else {"sampled": _floats(_joined(row["sampled"], used))},
                 response=response,
                 edge=edge,
             ),
@@ -220,13 +226,18 @@ def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
         out |= {
             "reward": float(np.mean(np.concatenate(known))),
             "reward_std": float(np.mean([scores.std() for scores in known])),
-            "dead_groups": float(np.mean([scores.max() == scores.min() for scores in known])),
         }
+        if any(len(scores) > 1 for scores in known):
+            out["dead_groups"] = float(np.mean([scores.max() == scores.min() for scores in known]))
     tokens = [group.columns.token for group in groups]
-    if tokens and all("old" in each for each in tokens) and not any("rival" in row for row in rows):
+    if tokens and all({"old", "sampled"} <= each.keys() for each in tokens) and not any("rival" in row for row in rows):
         apart = np.concatenate([each["sampled"].astype(np.float64) - each["old"] for each in tokens])
         out["sampler_mismatch"] = float(np.abs(apart).mean())
     return out
+
+
+def _joined(values: Sequence[Sequence[float]], used: Sequence[int]) -> list[float]:
+    return [value for k in used for value in values[k]]
 
 
 def _floats(values: Sequence[float]) -> Floats:

@@ -19,6 +19,7 @@ from ..logps.policy import Policy
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
 from ..maths.counter import stream
+from ..rollout.engine import BuiltIn, Engine
 from ..rollout.generate import Sample, generate
 from ..rollout.judge import Judge, Verdict
 from ..rollout.mixture import generate_between
@@ -46,6 +47,7 @@ class Draw:
         tokenizer: Turns tokens into the text that the judge sees.
         stop_ids: Tokens that end a response.
         seed: Of the run.
+        engine: What draws in place of the built-in sampler, from weights of its own.
     """
 
     rollout: RolloutConfig
@@ -55,6 +57,7 @@ class Draw:
     tokenizer: Any
     stop_ids: Sequence[int]
     seed: int
+    engine: Engine | None = None
 
     def phase(
         self, learner: Learner, prompts: Sequence[Group], phase: int, reference: Reference
@@ -99,7 +102,7 @@ class Draw:
             }
 
         model = learner.policy.model
-        own = generate(model, ids, **how("rollout"))
+        own = (self.engine or BuiltIn(model))(ids, **how("rollout"))
         if not share:
             return own
         assert reference is not None

@@ -14,7 +14,7 @@ import numpy as np
 from ...batch.group import Ints
 from ...errors import EngineError
 from ...files import content_hash
-from ..engine import sample_of
+from ..engine import alike, sample_of
 from ..http import RequestError, Server
 from ..sampling import Sample
 
@@ -31,7 +31,7 @@ TELLING: Mapping[str, Any] = {
 """Fields beyond OpenAI's own by which vLLM's server tells token ids, and reads the prompt's as they are."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CompletionsEngine:
     """Draws from the weights that a server holds. They do not follow a policy in training: it serves one-shot rounds.
 
@@ -44,17 +44,17 @@ class CompletionsEngine:
         model: Name that the server knows the model by.
         concurrency: Requests under way at once.
         request: Further fields of each request.
+        description: What it is.
     """
 
     server: Server
     model: str
     concurrency: int = 8
     request: Mapping[str, Any] = field(default_factory=lambda: dict(TELLING))
+    description: str = field(init=False)
 
-    @property
-    def description(self) -> str:
-        """What it is."""
-        return f"{self.model} at {self.server.url}"
+    def __post_init__(self) -> None:
+        self.description = f"{self.model} at {self.server.url}"
 
     def __call__(
         self,
@@ -103,7 +103,7 @@ class CompletionsEngine:
         with ThreadPoolExecutor(self.concurrency) as beside:
             futures = [beside.submit(drawn, prompt) for prompt in prompts]
             try:
-                return [future.result() for future in futures]
+                return alike([future.result() for future in futures])
             finally:
                 halted.set()
                 beside.shutdown(wait=True, cancel_futures=True)

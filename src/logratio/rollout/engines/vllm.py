@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...batch.group import Ints
 from ...errors import EngineError, MissingExtraError
-from ..engine import sample_of
+from ..engine import alike, sample_of
 from ..sampling import Sample
 
 
@@ -70,7 +70,7 @@ class VllmEngine:
         if len(drawn) != len(prompts) or any(len(one.outputs) != k for one in drawn):
             raise EngineError(f"{self.description} drew other than {k} responses to each of {len(prompts)} prompts.")
         checked = partial(sample_of, stop_ids=stop_ids, max_new_tokens=max_new_tokens, temperature=temperature)
-        return [[checked(*_tokens(output)) for output in one.outputs] for one in drawn]
+        return alike([[checked(*_tokens(output)) for output in one.outputs] for one in drawn])
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take over weights by their names in transformers, without touching disk, and forget cached prompts."""
