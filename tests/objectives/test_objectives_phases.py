@@ -1,5 +1,7 @@
 """Labels of a phase, and losses in its first inner step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from logratio.batch.logps import Logps
 from logratio.batch.packed import pack
 from logratio.errors import ConfigError
 from logratio.maths.advantages import group_advantages
-from logratio.objectives import labelling, nash_md
+from logratio.objectives import dpo, labelling, nash_md
+from logratio.objectives.mixture import with_sft
 from logratio.testing.worlds import KINDS, random_groups, with_rivals
 
 POLICY_GRADIENTS = ("grpo", "gspo", "rloo", "reinforce_pp", "nash_md")
@@ -205,3 +208,18 @@ def test_rivals_are_asked_for_by_those_that_need_them():
     assert {name for name, share in found.items() if share} == {"nash_md", "xpo"}
     assert found["nash_md"] == 0.125 and found["xpo"] == 1.0
     assert asked["nash_md"].rivals(asked["nash_md"].settings(mixture=0.0)) == 0
+
+
+def test_a_label_of_pairs_is_kept_beside_a_supervised_term():
+    """With the objective's own settings, as its losses have them."""
+    seen = []
+
+    def label(groups, settings, state):
+        seen.append(settings.model_dump())
+        return groups[:1], {"told": 1.0}
+
+    both = with_sft(replace(dpo.OBJECTIVE, label=label))
+    groups = phase(2)
+    assert both.label(groups, both.settings(beta=0.3, sft_weight=0.5), {}) == (groups[:1], {"told": 1.0})
+    assert seen == [dpo.DpoSettings(beta=0.3).model_dump()]
+    assert dpo.OBJECTIVE.label(groups, dpo.DpoSettings(), {"told": 1.0}) == (groups, {})
