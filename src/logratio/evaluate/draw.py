@@ -16,10 +16,10 @@ from ..data.read import rows
 from ..data.schema import PROMPTS, Row
 from ..data.source import SAMPLE
 from ..errors import DataError, RunError
+from ..logps.subject import Subject, opened, subject_of
 from ..models.dropout import returns_dropout
 from ..records import Origin, Prompt, Text
 from ..rollout.generate import generate, plainly, stop_tokens
-from .subject import Subject, opened, subject_of
 
 _JUDGED = (  # what rows of our own and of known data sets hold of responses and of verdicts on them
     *("chosen", "rejected", "completion", "response", "output", "messages", "conversations", "label", "labels"),

@@ -16,11 +16,11 @@ from ...data.read import rows
 from ...data.schema import PROMPTS, Row
 from ...errors import DataError, RunError
 from ...files import content_hash
+from ...logps.subject import Subject, opened, subject_of
 from ...models.load import Loaded, stored_fingerprint
 from ...records import Origin, Prompt
 from ...rollout.generate import context, generate, plainly, stop_tokens
 from ...rollout.judge import thought_and_answer
-from ..subject import Subject, opened, subject_of
 from .kept import Kept
 from .questions import Question, as_json
 
