@@ -1,11 +1,14 @@
 """Values in a run: trained by the run's optimiser, restored, saved beside the model, and counted in the memory."""
 
+from itertools import product
 from pathlib import Path
 
+import process_worker
 import pytest
 import small_run
 import torch
 from safetensors.torch import load_file
+from test_train_processes import numbers, together
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from logratio import objectives
@@ -196,3 +199,26 @@ def test_the_memory_of_a_critic_is_counted_with_its_activations():
     head = estimate(model, TrainConfig(), bf16=True, world=ALONE, value=ValueHead(32))
     assert (head.value, head.value_ahead) == (33 * 18, 33 * 16)
     assert head.per_token == estimate(model, TrainConfig(), bf16=True, world=ALONE).per_token
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_save_the_values_of_one(given, tmp_path):
+    """Head and critic, replicated and sharded: the same metrics, the same files up to rounding."""
+    bodies = {"head": {}, "critic": {"value.body": "separate"}}
+    names = {**{name: value for name, value in given.items() if name != "cache"}, "train.bin_tokens": 60}
+
+    def job(name, mode):
+        own = {**names, **bodies[name], "train.parallel": mode, "cache": str(tmp_path / f"{name}-{mode}-cache")}
+        return ["run", str(tmp_path / f"{name}-{mode}"), own]
+
+    process_worker.work([job(name, "none") for name in bodies])
+    together(tmp_path, [job(name, mode) for name in bodies for mode in ("replicate", "shard")])
+    for name, mode in product(bodies, ("replicate", "shard")):
+        one, two = (tmp_path / f"{name}-{which}" for which in ("none", mode))
+        for row, its in zip(small_run.metrics(one), small_run.metrics(two), strict=True):
+            assert dict(numbers(its)) == pytest.approx(dict(numbers(row)), rel=1e-4, abs=2e-5)
+        for part in ("model", "value"):
+            (file,) = (one / part).glob("*.safetensors")
+            own, other = load_file(file), load_file(two / part / file.name)
+            assert own.keys() == other.keys()
+            assert all(torch.allclose(other[key], weight, rtol=1e-3, atol=1e-5) for key, weight in own.items())
