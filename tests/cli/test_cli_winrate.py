@@ -1,6 +1,9 @@
 """`logratio winrate` on a terminal: from files of answers and a function, without a model."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +105,16 @@ def test_failures_are_told_or_stop(files, capsys):
 def test_what_cannot_be_done_is_said_in_a_sentence(files, capsys, words, said):
     code, out, err = called(capsys, *words)
     assert code == 2 and said in err and out == ""
+
+
+def test_the_example_of_the_docs_says_what_it_says_there(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "winrates.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (code,) = [body for kind, body in blocks if kind == "python"]
+    _, command = [shlex.split(body) for kind, body in blocks if kind == "bash"]
+    (shown,) = [body for kind, body in blocks if kind == "text"]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "winrates.md", "exec"), {})
+    assert command[:2] == ["logratio", "winrate"]
+    exit_code, out, _ = called(capsys, *command[2:])
+    assert exit_code == 0 and shown.replace(" %", "\u202f%") in out.replace(" %", "\u202f%")

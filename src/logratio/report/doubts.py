@@ -42,8 +42,8 @@ def doubts(pair: Mapping[str, Any]) -> list[str]:
     plain, level = pair["rate"]["mean"], (pair["controlled"] or {}).get("mean")
     if level is not None and pair["controlled"]["low"] is None:
         said.append(
-            "cross-validation left nothing in the regression, so that the rate at equal length is ½ by its penalty; more "
-            "prompts would tell."
+            "cross-validation left nothing in the regression, so that the rate at equal length is ½ by its penalty; "
+            "more prompts would tell."
         )
     elif plain is not None and level is not None and extreme(plain, level):
         said.append(
