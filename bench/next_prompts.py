@@ -135,22 +135,34 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7, 8], help="of all draws")
     parser.add_argument("--first", type=int, default=150, help="prompts labelled before")
     parser.add_argument("--n", type=int, default=150, help="prompts to pick")
-    parser.add_argument("--epochs", type=float, default=3.0, help="passes over the labels, each time")
-    parser.add_argument("--out", type=Path, help="add each seed's figures to this JSON Lines file")
+    parser.add_argument("--epochs", type=float, default=2.0, help="passes over the labels, each time")
+    parser.add_argument(
+        "--out", type=Path, help="JSON Lines file of each seed's figures; seeds in it are not run again"
+    )
     given = parser.parse_args(arguments)
-    built, every = build("nano"), []
+    settings = {"first": given.first, "n": given.n, "epochs": given.epochs}
+    done = _read(given.out, settings) if given.out and given.out.exists() else {}
+    built = build("nano")
     for seed in given.seeds:
+        if seed in done:
+            continue
         began = time.process_time()
         with tempfile.TemporaryDirectory() as scratch:
-            every.append(one_seed(built, seed, given.first, given.n, given.epochs, Path(scratch)))
-        told = ", ".join(f"{arm} {own['reward']:.3f} (KL {own['kl']:.2f})" for arm, own in every[-1].items())
+            done[seed] = one_seed(built, seed, given.first, given.n, given.epochs, Path(scratch))
+        told = ", ".join(f"{arm} {own['reward']:.3f} (KL {own['kl']:.2f})" for arm, own in done[seed].items())
         print(f"seed {seed}: {told}; {time.process_time() - began:.0f} CPU s", flush=True)
         if given.out:
             with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"seed": seed, **every[-1]}) + "\n")
-    for line in table(every):
+                file.write(json.dumps({"seed": seed, "settings": settings, "arms": done[seed]}) + "\n")
+    for line in table([done[seed] for seed in given.seeds]):
         print(line)
     return 0
+
+
+def _read(path: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, dict[str, float]]]:
+    """Return what a file holds of these settings, by seed."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row["seed"]: row["arms"] for row in rows if row["settings"] == settings}
 
 
 def table(every: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
