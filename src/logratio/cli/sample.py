@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,9 +55,7 @@ def run(
     console = Console(highlight=False, markup=False)
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
 
-    def tell(text: str) -> None:
-        console.print(f"{text}.", soft_wrap=True)
-
+    tell = partial(_tell, console)
     if prompt and data:
         raise ConfigError("prompts are named twice, by --prompt and by --data; keep one of them.")
     if out is not None:
@@ -79,6 +78,10 @@ def run(
 
         prompts = [question.record.prompt for question in questions_of(None, data)]
     _show(console, side_by_side(run_or_model, prompts, reference=reference, tell=tell, k=k or 1, **settings))
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(f"{text}.", soft_wrap=True)
 
 
 def _show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
