@@ -26,7 +26,8 @@ run directory, and ends with exit code 2 where something is wrong. What was foun
 directory and, in short, in `manifest.json`. `--no-preflight` leaves it out, and the manifest says so.
 
 - **Before a model is loaded**, on up to 64 groups spread over the data: the first two as the model sees them, with what
-  is trained on; masks; BOS and end tokens; whether prompts end as at generation.
+  is trained on; masks; BOS and end tokens; whether prompts end as at generation; text that the tokenizer does not know.
+  Of all rows: which share is left out, and why; whether enough pairs are held out to see success or harm.
 - **Before the first step**, on the four shortest groups: learning rate, the memory of the longest bin, reference and
   cache; then forward passes in other orders, packings and paddings; then the gradient, as a whole and group by group.
   There the reference is lowered by a few tenths of a nat, unevenly, since at the reference itself a baseline over the
@@ -50,7 +51,8 @@ than the whole of what is known to be rounding at that precision (2e-4 nat in fl
 log-probs beyond 1 nat). Each figure is printed beside its tolerance.
 
 **What a check cannot decide is a warning**, not a stop: a rate beyond ten times the suggestion, an estimate of memory
-near the limit, weights that few tokens use.
+near the limit, weights that few tokens use. A *note* is no warning and no pass either: a loss that has not fallen beyond
+its noise yet, some rows left out, checks for which there was no time.
 """
 
 

@@ -20,13 +20,13 @@ def test_the_gravest_come_first_with_a_word_and_a_tone_and_stay_open():
         ("note", "plain", False),
         ("fine", "good", False),
     ]
-    assert [own.word for own in block(LEVELS, "x", PASSING).found] == ["fail", "warn", "pass", "pass"]
+    assert [own.word for own in block(LEVELS, "x", PASSING).found] == ["fail", "warn", "note", "pass"]
     assert len({own.anchor for own in shown}) == 4
 
 
 def test_levels_are_counted_under_their_words():
     assert counted(LEVELS) == "1 stop, 1 look, 1 note, 1 fine"
-    assert counted(LEVELS, PASSING) == "1 fail, 1 warn, 2 pass"
+    assert counted(LEVELS, PASSING) == "1 fail, 1 warn, 1 note, 1 pass"
     assert counted([]) == ""
 
 

@@ -1,4 +1,4 @@
-"""The checks before and in the first steps of a run: what they say of a healthy one, cost and change."""
+"""The checks before a run: what they say of a healthy one, what they cost and change."""
 
 import json
 from dataclasses import replace
@@ -6,61 +6,19 @@ from dataclasses import replace
 import pytest
 import small_run
 import torch
-from safetensors.torch import load_file, save_file
+from preflight_runs import BEFORE, DURING, KINDS, checked, during, ill, own, world_of
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from logratio.errors import PreflightError
-from logratio.findings import LEVELS, Finding, finding
+from logratio.findings import Finding, finding
 from logratio.models.build import SPECIAL, save_built
-from logratio.train import checkpoint
 from logratio.train.preflight.budget import Budget, lasting, planned_seconds
 from logratio.train.preflight.plan import _fits
 from logratio.train.preflight.scene import difference
-from logratio.train.preflight.steps import reloaded
 from logratio.train.preflight.subject import check
 from logratio.train.recipe import resolve
 from logratio.train.setup import Inputs
-
-BEFORE = [
-    "tokens_shown",
-    "loss_mask",
-    "sequence_ends",
-    "generation_template",
-    "learning_rate",
-    "longest_batch",
-    "reference_storage",
-    "reference_cache",
-    "first_forward",
-    "two_forwards",
-    "batch_order",
-    "reference_at_start",
-    "prefix_sharing",
-    "packing",
-    "padding",
-    "gradient_reaches",
-    "micro_batches",
-    "budget",
-]
-DURING = {"reference_pass", "parameters_moved", "loss_fell", "updates_kept", "checkpoint_reload"}
-KINDS = {
-    "dpo": {},
-    "lora": {"lora": {"r": 4, "alpha": 8}},
-    "kto": {"objective": "kto"},
-    "bf16": {"train.precision": "bf16"},
-    "divergence": {"objective": "tdpo"},
-    "moving": {"reference_sync": {"every": 2}},
-    "plain": {"train.path": "plain"},
-    "sft": {"objective": "sft"},
-    "reward": {"objective": "reward", "eval.samples": 0},
-    "bco": {"objective": "bco"},
-    "checkpointing": {"train.checkpointing": True},
-}
-
-
-def world_of(kind, folder):
-    """Arguments of a small run of a kind."""
-    labels = kind in ("kto", "bco")
-    return {**small_run.world(folder, rows=small_run.labelled if labels else small_run.pairs), **KINDS[kind]}
 
 
 @pytest.fixture
@@ -69,25 +27,11 @@ def everything(monkeypatch):
     monkeypatch.setattr(Budget, "most", property(lambda self: 1e9))
 
 
-def checked(arguments, *, full=True, **changes):
-    """What `logratio check` finds, by name."""
-    arguments = {**small_run.RECIPE, **arguments, **changes}
-    found = check(resolve({}, {"output": "unused", **arguments}), full=full)
-    return {each.name: each for each in found}
-
-
-def own(names):
-    """Those of the names that are not the audit's."""
-    return [name for name in names if not name.startswith("audit")]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_healthy_run_is_found_healthy_whatever_it_trains(kind, tmp_path):
     found = checked(world_of(kind, tmp_path))
     assert own(found) == BEFORE and "audit_exact_duplicates" in found
-    assert {each.level for each in found.values()} <= {"fine", "note"}, [
-        each.says for each in found.values() if LEVELS.index(each.level) > 1
-    ]
+    assert not ill(found)
     for each in found.values():
         assert each.says.endswith(".") and not each.says.endswith("..")
 
@@ -111,7 +55,8 @@ def test_a_run_has_the_same_bits_with_its_checks_and_without(kind, tmp_path, eve
     assert not (one / "preflight.json").exists()
     manifests = [json.loads((path / "manifest.json").read_text())["preflight"] for path in (one, two)]
     assert manifests[0] == {"ran": False}
-    assert manifests[1]["ran"] and manifests[1]["level"] in ("fine", "note") and not manifests[1]["skipped"]
+    assert manifests[1]["ran"] and manifests[1]["level"] in ("fine", "note", "look") and not manifests[1]["skipped"]
+    assert not ill({each["name"]: finding(each) for each in told})
 
 
 def test_what_was_found_is_told_timed_and_kept(tmp_path, everything):
@@ -121,7 +66,9 @@ def test_what_was_found_is_told_timed_and_kept(tmp_path, everything):
     kept = json.loads((run.directory / "preflight.json").read_text())
     assert [each["finding"] for each in told] == kept
     assert all(finding(each).as_json() == each for each in kept)
-    assert {each["verdict"] for each in told} == {"pass"}
+    said = {"fine": "pass", "note": "note", "look": "warn"}
+    assert all(each["verdict"] == said[each["finding"]["level"]] for each in told)
+    assert {each["finding"]["name"] for each in told if each["verdict"] == "warn"} <= {"held_out"}
     assert all(each["seconds"] >= 0 for each in kept if each["name"] != "budget")
     first = [event.kind for event in events].index("train")
     before = [event.data["finding"]["name"] for event in events[:first] if event.kind == "preflight"]
@@ -291,6 +238,49 @@ def test_a_rate_far_above_the_suggestion_is_warned_of_and_trained_with(tmp_path)
     assert checked(small_run.world(tmp_path), **{"train.lr": 1e-12})["learning_rate"].level == "look"
 
 
+def test_ten_times_the_suggested_rate_is_the_last_that_is_not_warned_of(tmp_path):
+    arguments = small_run.world(tmp_path)
+    allowed = checked(arguments)["learning_rate"].figures["suggested"]
+    levels = [checked(arguments, **{"train.lr": allowed * times})["learning_rate"].level for times in (9.99, 10.01)]
+    assert levels == ["fine", "look"]
+
+
+def test_rows_that_are_left_out_are_counted_and_many_are_warned_of(tmp_path):
+    rows = small_run.pairs(60)
+    some, many = (
+        [{**row, "rejected": row["chosen"]} if i < lost else row for i, row in enumerate(rows)] for lost in (3, 12)
+    )
+    arguments, levels = small_run.world(tmp_path), []
+    for name, given in (("some", some), ("many", many)):
+        data = str(small_run.write_rows(tmp_path / f"{name}.jsonl", given))
+        found = checked({**arguments, "data": data}, **{"rows.max_bad_rows": 0.5})["rows_lost"]
+        levels.append(found.level)
+        assert found.figures["given"] == 60 and "say nothing to learn from" in found.says
+    assert levels == ["note", "look"] and found.figures["lost_share"] == 0.2 and found.says.startswith("20.0% of 60")
+    short = checked(arguments, **{"tokens.max_length": 12})["rows_lost"]
+    assert short.figures["too_long"] > 0 and "exceed tokens.max_length 12" in short.says
+    assert checked(arguments)["rows_lost"].level == "fine"
+
+
+def test_few_held_out_pairs_are_told_with_what_they_can_show(tmp_path):
+    few = checked(small_run.world(tmp_path))["held_out"]
+    assert few.level == "look" and few.figures["pairs"] < 50 and "±" in few.says and "eval.holdout" in few.remedy
+    many = small_run.write_rows(tmp_path / "held.jsonl", small_run.pairs(50, seed=1))
+    assert checked(small_run.world(tmp_path), **{"eval.data": str(many)})["held_out"].level == "fine"
+    assert checked(small_run.world(tmp_path), **{"eval.holdout": 0})["held_out"].level == "note"
+
+
+@pytest.mark.parametrize(("every", "level"), [(60, "note"), (1, "look")])
+def test_text_that_the_tokenizer_does_not_know_is_counted(every, level, tmp_path):
+    rows = [
+        {**row, "chosen": f"{row['chosen']} 猫"} if i % every == 0 else row for i, row in enumerate(small_run.pairs(60))
+    ]
+    data = str(small_run.write_rows(tmp_path / "own.jsonl", rows))
+    found = checked({**small_run.world(tmp_path), "data": data})["unknown_tokens"]
+    assert found.level == level and "<unk>" in found.says and found.figures["unknown"] > 0
+    assert checked(small_run.world(tmp_path))["unknown_tokens"].level == "fine"
+
+
 def test_the_longest_bin_is_itemised_with_the_knob_to_turn(tmp_path):
     found = checked(small_run.world(tmp_path))["longest_batch"]
     figures = found.figures
@@ -318,7 +308,7 @@ def test_a_loaded_adapter_and_its_frozen_copy_are_told_apart(tmp_path):
     arguments = small_run.world(tmp_path)
     run = small_run.run(**arguments, output=tmp_path / "run", lora={"r": 4, "alpha": 8})
     found = checked({**arguments, "model": str(run.model)})
-    assert {each.level for each in found.values()} <= {"fine", "note"}
+    assert not ill(found)
     assert found["reference_storage"].figures["held"] > 0
 
 
@@ -329,99 +319,6 @@ def test_differences_are_relative_and_what_is_no_number_is_never_equal():
     assert difference(np.array([-0.1]), np.array([-0.2])) == pytest.approx(0.1)
     assert not difference(np.array([np.nan]), np.array([1.0])) <= 1e9
     assert not difference(np.zeros(2), np.zeros(3)) <= 1e9
-
-
-# The first steps
-
-
-def during(folder, **changes):
-    """The findings of a run's first steps, by name; of one that stops, those up to there."""
-    arguments = {
-        **small_run.world(folder),
-        "output": folder / "run",
-        "eval.samples": 0,
-        "every.eval": 1,
-        "preflight": True,
-        **changes,
-    }
-    try:
-        small_run.run(**arguments)
-    except PreflightError as error:
-        stopped = str(error)
-    else:
-        stopped = None
-    kept = json.loads((folder / "run" / "preflight.json").read_text())
-    return {each["name"]: each for each in kept if each["name"] in DURING}, stopped
-
-
-def test_the_first_steps_of_a_healthy_run_pass(tmp_path):
-    found, stopped = during(tmp_path, **{"train.epochs": 4.0})
-    assert stopped is None and set(found) == DURING
-    assert {each["level"] for each in found.values()} == {"fine"}
-    assert found["loss_fell"]["figures"]["steps"] == 20
-    assert found["loss_fell"]["figures"]["loss_last"] < found["loss_fell"]["figures"]["loss_first"]
-
-
-def test_weights_that_do_not_move_stop_the_run_after_two_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
-    found, stopped = during(tmp_path)
-    assert found["parameters_moved"]["level"] == "stop" and "No trained weight moved within 2 steps" in stopped
-    assert len([row for row in small_run.metrics(tmp_path / "run") if row["kind"] == "train"]) == 2
-
-
-def test_updates_that_are_rounded_away_stop_the_run(tmp_path, monkeypatch):
-    """Masters that are no better than bfloat16 lose what a small rate does to them."""
-    unplanted = torch.optim.AdamW.step
-
-    def rounded(self):
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        before = [weight.data.clone() for weight in weights]
-        unplanted(self)
-        for weight, was in zip(weights, before, strict=True):
-            weight.data = torch.where(weight.data.bfloat16() == was.bfloat16(), was, weight.data)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", rounded)
-    monkeypatch.setattr("logratio.train.preflight.steps.MOVED", 99)
-    found, stopped = during(tmp_path, **{"train.lr": 1e-7, "train.precision": "bf16"})
-    assert found["updates_kept"]["level"] == "stop" and found["updates_kept"]["figures"]["rounded_away_share"] > 0.95
-    assert stopped is not None and "lost to rounding" in stopped
-
-
-def test_a_checkpoint_that_is_not_what_was_saved_is_found(tmp_path, monkeypatch):
-    def halved(tensors, path):
-        save_file(
-            {name: value.bfloat16() if value.is_floating_point() else value for name, value in tensors.items()}, path
-        )
-
-    monkeypatch.setattr(checkpoint, "save_file", halved)
-    found, stopped = during(tmp_path)
-    assert found["checkpoint_reload"]["level"] == "stop" and "differs from what was saved" in stopped
-
-
-def test_a_checkpoint_that_lost_a_tensor_or_cannot_be_read_is_found(tmp_path):
-    tensors = {"weight/a": torch.ones(3), "weight/b": torch.zeros(2)}
-    save_file({"weight/a": tensors["weight/a"]}, tmp_path / checkpoint.STATE)
-    assert reloaded(tmp_path, tensors).level == "stop" and "weight/b" in reloaded(tmp_path, tensors).says
-    save_file(tensors, tmp_path / checkpoint.STATE)
-    assert reloaded(tmp_path, tensors).level == "fine"
-    (tmp_path / checkpoint.STATE).unlink()
-    assert reloaded(tmp_path, tensors).level == "stop"
-
-
-def test_a_rate_of_which_float32_holds_nothing_stops_the_run(tmp_path):
-    found, stopped = during(tmp_path, **{"train.lr": 1e-30, "train.epochs": 2.0})
-    assert found["updates_kept"]["level"] == "stop" and "lost to rounding" in stopped
-    assert found["loss_fell"]["level"] != "fine"
-
-
-def test_a_resumed_run_had_its_checks(tmp_path):
-    arguments = {**small_run.world(tmp_path), "output": tmp_path / "run", "preflight": True}
-    small_run.run(**arguments, stop_at=("train", 3, ["SIGTERM"]))
-    before = (tmp_path / "run" / "preflight.json").read_text()
-    events = []
-    small_run.run(**{**arguments, "resume": "auto"}, on_event=events.append)
-    assert not [event for event in events if event.kind == "preflight"]
-    assert (tmp_path / "run" / "preflight.json").read_text() == before
 
 
 def gpt2_world(folder, n=60):
@@ -440,7 +337,7 @@ def gpt2_world(folder, n=60):
 
 
 def test_learned_positions_and_projections_that_are_shared_pass_too(tmp_path):
-    assert {each.level for each in checked(gpt2_world(tmp_path)).values()} <= {"fine", "note"}
+    assert not ill(checked(gpt2_world(tmp_path)))
 
 
 @pytest.mark.slow
@@ -453,7 +350,7 @@ def test_a_healthy_bf16_run_passes_on_every_seed(seed, tmp_path, everything):
     kept = json.loads((run.directory / "preflight.json").read_text())
     kept = [each for each in kept if not each["name"].startswith("audit")]  # chance rows may be lopsided
     assert {each["name"] for each in kept} == {*BEFORE} | DURING
-    assert not [each["says"] for each in kept if each["level"] in ("look", "stop")]
+    assert not ill({each["name"]: finding(each) for each in kept})
 
 
 @pytest.mark.slow
@@ -467,9 +364,9 @@ def test_two_processes_make_the_checks_together_and_agree(tmp_path):
     for more in ([], ["--lora", "4"], ["--train.parallel", "replicate"]):
         code, said = torchrun("-m", "logratio", "check", *given, *options, *more, LOGRATIO_CACHE=tmp_path / "cache")
         assert code == 0, said
-        lines = [line for line in said.splitlines() if line[:6] in ("pass  ", "warn  ", "fail  ")]
+        lines = [line for line in said.splitlines() if line[:6] in ("pass  ", "note  ", "warn  ", "fail  ")]
         assert own(line.split()[1].rstrip(":") for line in lines) == BEFORE
-        assert {line[:4] for line in lines} == {"pass"}
+        assert {line[:4] for line in lines if "held_out: " not in line} == {"pass"}
 
 
 @pytest.mark.slow
@@ -483,4 +380,4 @@ def test_runs_of_two_processes_have_the_same_bits_with_checks_and_without(tmp_pa
     )
     assert small_run.metrics(tmp_path / "without") == small_run.metrics(tmp_path / "with")
     kept = json.loads((tmp_path / "with" / "preflight.json").read_text())
-    assert DURING <= {each["name"] for each in kept} and {each["level"] for each in kept} <= {"fine", "note"}
+    assert DURING <= {each["name"] for each in kept} and not ill({each["name"]: finding(each) for each in kept})

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..report.text import visible
 
-_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+_STYLES = {"pass": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 _SHOWN = 300
 
 
@@ -21,7 +21,7 @@ def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
 
     Args:
         finding: As `Finding.as_json` gives it.
-        verdict: pass, warn or fail.
+        verdict: pass, note, warn or fail.
     """
     seconds = finding["seconds"]
     head = Text(f"{verdict:4}", style=_STYLES[verdict])

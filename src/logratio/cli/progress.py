@@ -93,12 +93,12 @@ class ProgressLines:
             self._done(data)
 
     def _preflight(self, finding: Mapping[str, Any], verdict: str) -> None:
-        self._passed += verdict == "pass"
-        if self._passes or verdict != "pass" or finding["name"] == "tokens_shown":
+        self._passed += verdict == "pass" or finding["name"] == "budget"
+        if finding["name"] == "budget" and not self._passes:  # the last one before the first step
+            self._console.print(f"pass  {self._passed} checks. {found.one_line(finding['says'])}")
+        elif self._passes or verdict != "pass" or finding["name"] == "tokens_shown":
             for line in found.lines(finding, verdict):
                 self._console.print(line)
-        elif finding["name"] == "budget":  # the last one before the first step
-            self._console.print(f"pass  {self._passed} checks. {found.one_line(finding['says'])}")
 
     def _train(self, row: Mapping[str, Any], step: int, steps: int) -> None:
         now = self._clock()

@@ -165,14 +165,15 @@ def _prepared(
         first = int(np.argmax(long))
         raise DataError(
             f"{store.origin(first)}: prompt and response have {int(total[first]):,} tokens, tokens.max_length is "
-            f"{tokens.max_length:,} ({int(long.sum()):,} such rows, the longest {int(total.max()):,}): raise it, or "
-            "choose tokens.overflow = drop, left_prompt or truncate."
+            f"{tokens.max_length:,} ({int(long.sum()):,} such rows, the longest {int(total.max()):,}): raise it as "
+            "far as the model's positions go, or choose tokens.overflow = drop, left_prompt or truncate."
         )
     kept = np.flatnonzero(fitting(lengths, tokens, bos=bos))
     if not len(kept):
         raise DataError(
             f"all {len(store):,} {noun(kind)} exceed tokens.max_length = {tokens.max_length:,} (the shortest has "
-            f"{int(total.min()):,} tokens): raise it, or choose another tokens.overflow than {tokens.overflow}."
+            f"{int(total.min()):,} tokens): raise it as far as the model's positions go, or choose another "
+            f"tokens.overflow than {tokens.overflow}."
         )
     members = Members.of(kept, store.prompt_hash[kept]) if grouped else Members.single(kept)
     report = PrepareReport(

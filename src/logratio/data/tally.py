@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -10,6 +11,7 @@ from ..records import Origin
 
 EXAMPLES = 20
 _SHOWN = 3
+_KEPT = re.compile(r"([\d,]+) of ([\d,]+) rows? kept")
 
 
 @dataclass
@@ -75,6 +77,15 @@ class RowReport:
         if self.unreadable.count:
             lines.append(f"  unreadable: {self.unreadable}")
         return lines
+
+
+def kept_of(lines: Iterable[str]) -> tuple[int, int] | None:
+    """Return rows kept and rows read, as the lines of a `RowReport` say, which is all that a cache keeps of it.
+
+    None where no line says so.
+    """
+    found = next((match for line in lines if (match := _KEPT.fullmatch(line))), None)
+    return None if found is None else (int(found[1].replace(",", "")), int(found[2].replace(",", "")))
 
 
 def counted(rows: int) -> str:

@@ -14,7 +14,7 @@ from .text import number, plain
 
 TONES: Mapping[Level, Tone] = {"fine": "good", "note": "plain", "look": "warn", "stop": "bad"}
 
-PASSING: Mapping[Level, str] = {"fine": "pass", "note": "pass", "look": "warn", "stop": "fail"}
+PASSING: Mapping[Level, str] = {"fine": "pass", "note": "note", "look": "warn", "stop": "fail"}
 """Words of a preflight check."""
 
 CHARACTERS = 4_000

@@ -17,19 +17,22 @@ from ...findings import Finding, worst
 from ..distributed import World
 from ..memory import within_memory
 from ..rundir import RunDirectory
-from . import forwards, gradients, plan, reference, rows, tokens
+from . import amount, forwards, gradients, plan, reference, rows, tokens
 from .budget import MOST, TIMED, USUAL, Budget, lasting, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
 
 FILE = "preflight.json"
-_SAID = {"fine": "pass", "note": "pass", "look": "warn", "stop": "fail"}
+_SAID = {"fine": "pass", "note": "note", "look": "warn", "stop": "fail"}
 
 _ON_TOKENS: tuple[tuple[str, Callable[[tokens.Tokenised], Finding]], ...] = (
     ("tokens_shown", tokens.shown),
     ("loss_mask", tokens.mask),
     ("sequence_ends", tokens.ends),
     ("generation_template", tokens.generation),
+    ("unknown_tokens", amount.unknown_tokens),
+    ("rows_lost", amount.rows_lost),
+    ("held_out", amount.held_out),
 )
 _WITHOUT_FORWARD: tuple[tuple[str, Callable[[Scene], Finding]], ...] = (
     ("learning_rate", plan.learning_rate_sane),
@@ -49,7 +52,7 @@ _GRADIENT = 3.0
 
 
 def verdict(found: Finding) -> str:
-    """Return pass, warn or fail."""
+    """Return pass, note, warn or fail."""
     return _SAID[found.level]
 
 
