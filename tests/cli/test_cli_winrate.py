@@ -52,7 +52,7 @@ def test_two_models_are_compared_and_what_was_lost_is_listed(files, capsys):
     code, out, _ = called(capsys, "good.jsonl", "fair.jsonl", *GIVEN)
     assert code == 0
     assert "9 won, 0 tied, 3 lost" in out and "75.0\u202f%" in out
-    assert out.index("lost by good.jsonl (3)") < out.index("Say 9") < out.index("won by good.jsonl (9)")
+    assert out.index("prompts lost by good.jsonl (3)") < out.index("Say 9") < out.index("won by good.jsonl (9)")
     assert not [mark for mark in out if mark in HIDDEN] and "⟨U+001B⟩" in out
     folder = files / "winrates" / "good-fair"
     assert out.rstrip().endswith("winrates/good-fair/winrate.html")
@@ -65,6 +65,14 @@ def test_two_models_are_compared_and_what_was_lost_is_listed(files, capsys):
     }
     (pair,) = json.loads((folder / "winrate.json").read_text())["at"][0]["pairs"]
     assert pair["rate"]["mean"] == 0.75 and pair["categories"][f"kind 0{HIDDEN}"]["n"] == 6
+
+
+def test_a_prompt_with_several_answers_is_listed_once(files, capsys):
+    for name in ("good", "fair"):
+        file = files / f"{name}.jsonl"
+        file.write_text(file.read_text() * 3)
+    _, out, _ = called(capsys, "good.jsonl", "fair.jsonl", *GIVEN)
+    assert "27 won, 0 tied, 9 lost" in out and "prompts lost by good.jsonl (3)" in out and out.count("Say 9 ") == 1
 
 
 def test_three_models_are_ranked(files, capsys):

@@ -167,6 +167,20 @@ def test_three_models_at_two_temperatures(moved, start, tmp_path):
     assert len(shown) == 15 * 3 + 30 + 2 * 15
 
 
+def test_answers_of_several_models_are_not_taken_for_one(told, tmp_path):
+    result, out, file = told
+    with pytest.raises(DataError, match="is of .*start.* 1.0 and rows before it of .*moved"):
+        winrate([out / "answers.jsonl", out / "answers.jsonl"], file, Longer(), out=tmp_path)
+    files = []
+    for name in result["models"]:
+        own = [row for row in rows(out / "answers.jsonl") if row["model"] == name]
+        files.append(tmp_path / f"{len(files)}.jsonl")
+        files[-1].write_text("".join(json.dumps(row) + "\n" for row in own))
+    again = winrate(files, file, Longer(), out=tmp_path / "again")
+    for name in ("rate", "matched", "controlled", "wins", "categories", "length_a"):
+        assert again["at"][0]["pairs"][0][name] == result["at"][0]["pairs"][0][name]
+
+
 def test_a_judge_sees_what_follows_the_thought(tmp_path):
     files = []
     for name, text in (("a", "<think>long thought</think> yes"), ("b", "no indeed")):

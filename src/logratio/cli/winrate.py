@@ -183,15 +183,19 @@ def _ranking(console: Console, own: Mapping[str, Any]) -> None:
 
 def _listed(console: Console, pair: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:
     """List prompts that were lost, then some that were won: what got worse is not hidden behind a mean."""
-    for title, chosen in (
-        ("lost", [row for row in duels if row["value"] is not None and row["value"] < 0.5]),
-        ("won", [row for row in duels if row["value"] is not None and row["value"] > 0.5]),
-    ):
+    by_prompt: dict[str, list[float]] = {}
+    for row in duels:
+        if row["value"] is not None:
+            by_prompt.setdefault(plain(row["prompt"]), []).append(row["value"])
+    means = {prompt: sum(values) / len(values) for prompt, values in by_prompt.items()}
+    lost = sorted((prompt for prompt in means if means[prompt] < 0.5), key=lambda prompt: means[prompt])
+    won = sorted((prompt for prompt in means if means[prompt] > 0.5), key=lambda prompt: -means[prompt])
+    for title, chosen in (("lost", lost), ("won", won)):
         if chosen:
             more = f", {len(chosen) - LISTED} more on the page" if len(chosen) > LISTED else ""
-            console.print(f"\n{title} by {_short(pair['a'])} ({len(chosen)}{more})")
-            for row in chosen[:LISTED]:
-                console.print(f"  {_short(plain(row['prompt']))}")
+            console.print(f"\nprompts {title} by {_short(pair['a'])} ({len(chosen)}{more})")
+            for prompt in chosen[:LISTED]:
+                console.print(f"  {_short(prompt)}")
 
 
 def _short(text: str) -> str:

@@ -9,8 +9,8 @@ from .found import cut
 from .kit import Findings, Found, Quoted, Tone
 from .text import number, plain
 
-SHOWN = 40
-"""Pairs of one kind that are shown; further ones are counted."""
+SHOWN, LEAST = 40, 5
+"""Pairs of one kind that are shown of two models, and at least of many; further ones are counted."""
 
 CHARACTERS = 4_000
 """Characters of one text that are shown; further ones are counted."""
@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[str, Tone, str, Callable[[Duel], bool]], ...] = (
 )
 
 
-def samples(duels: Sequence[Duel], a: str, b: str, anchor: str) -> Findings:
+def samples(duels: Sequence[Duel], a: str, b: str, anchor: str, most: int = SHOWN) -> Findings:
     """Return two models' judged pairs by what came of them, those that a lost first.
 
     Args:
@@ -42,6 +42,7 @@ def samples(duels: Sequence[Duel], a: str, b: str, anchor: str) -> Findings:
         a: The first model.
         b: The other.
         anchor: Beginning of the names that links lead to.
+        most: Pairs of one kind that are shown.
     """
     own = [duel for duel in duels if duel["a"] == a and duel["b"] == b]
     found = []
@@ -53,15 +54,15 @@ def samples(duels: Sequence[Duel], a: str, b: str, anchor: str) -> Findings:
                     name=name,
                     tone=tone,
                     word=f"{len(rows):,}",
-                    says=_says(key, len(rows), len(own)),
-                    examples=[_quoted(duel) for duel in rows[:SHOWN]],
+                    says=_says(key, len(rows), len(own), most),
+                    examples=[_quoted(duel) for duel in rows[:most]],
                     anchor=f"{anchor}-{key}",
                 )
             )
     return Findings(found)
 
 
-def _says(key: str, count: int, all_: int) -> str:
+def _says(key: str, count: int, all_: int, most: int) -> str:
     told = {
         "lost": "where the first model's answer is worse",
         "won": "where it is better",
@@ -70,7 +71,7 @@ def _says(key: str, count: int, all_: int) -> str:
         "ties": "where neither is better",
         "failed": "that the judge gave no verdict on; they count nowhere",
     }[key]
-    more = f" Shown are the first {SHOWN}; `duels.jsonl` has all." if count > SHOWN else ""
+    more = f" Shown are the first {most}; `duels.jsonl` has all." if count > most else ""
     return f"{count:,} of {all_:,} pairs {told}.{more}"
 
 

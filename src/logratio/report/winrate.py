@@ -11,7 +11,7 @@ from ..errors import RunError
 from ..files import atomic_path
 from .compare import labels
 from .doubts import doubts
-from .duels import samples
+from .duels import LEAST, SHOWN, samples
 from .kit import Block, Cell, Facts, Interval, Linked, Notice, Page, Plot, Prose, Section, Series, Table, Tile, Tiles
 from .read import json_lines
 from .render import render
@@ -261,10 +261,11 @@ def _answers(own: Mapping[str, Any], names: Mapping[str, str], result: Mapping[s
 def _samples(
     result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> Iterable[Section]:
+    most = max(LEAST, SHOWN // sum(len(own["pairs"]) for own in result["at"]))
     for own in result["at"]:
         here = [duel for duel in duels if duel.get("temperature") == own["temperature"]]
         for i, pair in enumerate(own["pairs"]):
-            block = samples(here, pair["a"], pair["b"], _anchor(own, i))
+            block = samples(here, pair["a"], pair["b"], _anchor(own, i), most)
             title = f"{names[pair['a']]} against {names[pair['b']]}{_heat(own, result)}"
             yield Section(title, [block] if block.found else [], "Judged answers; open a row to read both.")
 

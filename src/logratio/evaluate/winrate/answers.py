@@ -27,6 +27,9 @@ from .questions import Question, as_json
 RESPONSES = ("responses", "response", "completion", "output", "answer", "text")
 """Fields under which a file of answers may hold them: one text, or a list of texts."""
 
+_TOLD = ("model", "generator", "step", "temperature")
+"""Fields that tell whose answers a row holds: they are the same in all rows of a file."""
+
 _CHUNK = 64
 """Prompts that are answered between two writes to disk."""
 
@@ -221,11 +224,19 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 def _read(file: Path, questions: Sequence[Question]) -> list[list[Answer]]:
     found: dict[str, list[Answer]] = {}
+    told: dict[tuple[str, ...], Origin] = {}
     for item in rows(DataPart(path=str(file))):
         if isinstance(item, BadRow):
             raise DataError(f"{item.origin} {item.reason}; mend that row or leave it out.")
         key, own = _given(*item)
         found.setdefault(key, []).extend(own)
+        told.setdefault(tuple(str(item[0][name]) for name in _TOLD if name in item[0]), item[1])
+    if len(told) > 1:
+        (first, _), (other, origin) = list(told.items())[:2]
+        raise DataError(
+            f"{origin} is of {' · '.join(other) or 'nobody'} and rows before it of {' · '.join(first) or 'nobody'}, but "
+            "a file of answers is one model's; split it."
+        )
     absent = [question for question in questions if question.key not in found]
     if absent:
         raise DataError(
