@@ -1,5 +1,6 @@
 """Reward models and implicit rewards as judges, against transformers run on each response by itself."""
 
+import gc
 import json
 import sys
 from importlib import import_module
@@ -201,6 +202,16 @@ def test_under_an_adapter_lies_its_reference(tmp_path):
             for text in one.responses
         ]
         assert verdict.scores == pytest.approx(slow, abs=1e-5) and max(map(abs, slow)) > 0.01
+
+
+@pytest.mark.parametrize("key", ["implicit", "reward_model"])
+def test_models_are_let_go_with_the_judge_and_before_the_interpreter_ends(run, reward_folder, key):
+    judge = open_judge(JudgeConfig(**{key: str(run if key == "implicit" else reward_folder)}))
+    policy, closing = judge._policy, judge._closing
+    assert closing.alive and closing.atexit and policy.reason != "closed"
+    del judge
+    gc.collect()
+    assert not closing.alive and policy.reason == "closed"
 
 
 def test_an_implicit_reward_needs_its_reference(run, tmp_path):

@@ -20,6 +20,9 @@ from .shared import sample_shared
 
 __all__ = ["Route", "Sample", "context", "generate", "plainly", "stop_tokens"]
 
+HELD = 1 << 14
+"""Tokens whose keys and values are held at once."""
+
 _ANY_DATE = "2000-01-01"
 """The end-of-turn token does not depend on the date that a template is told."""
 
@@ -33,7 +36,7 @@ def generate(
     stop_ids: Sequence[int],
     temperature: float = 1.0,
     seed: int = 0,
-    batch_tokens: int = 1 << 14,
+    batch_tokens: int = HELD,
 ) -> list[list[Sample]]:
     """Draw k responses to every prompt, token by token, from softmax(logits / temperature).
 

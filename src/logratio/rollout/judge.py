@@ -17,6 +17,9 @@ from ..records import Text
 OPENED, CLOSED = "<think>", "</think>"
 """What stands before and after a response's thought."""
 
+IN_MEMORY = "in memory"
+"""Stands for the module of a function that was given as an object, and cannot be found again by name."""
+
 OnFailure = Literal["stop", "skip"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class ImplicitJudge:
             ReferenceChoiceError: The reference reads other tokens, or its weights are not those it began with.
         """
         self._open = ExitStack()
+        self._closing = finalize(self, self._open.close)  # at the latest before the interpreter takes modules down
         own, self._policy = self._open.enter_context(opened(subject.source))
         against = reference_of(subject, own, reference)
         if against is None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class RewardModelJudge:
             JudgeError: Its offset is that of other weights.
         """
         self._open = ExitStack()
+        self._closing = finalize(self, self._open.close)  # at the latest before the interpreter takes modules down
         own, self._policy = self._open.enter_context(opened(subject.source, head="score"))
         self._reader = Reader(own.tokenizer, subject.template, subject.manifest.get("date"), context(own.model))
         self._on_failure, self._bin_tokens, self._chosen = on_failure, bin_tokens, False
