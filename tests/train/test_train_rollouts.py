@@ -15,6 +15,7 @@ from logratio.logps.reference import score
 from logratio.models.load import load_model
 from logratio.train.drawn import Choice, read
 from logratio.train.phases import Phases, Place
+from logratio.train.preflight.subject import check
 from logratio.train.recipe import resolve
 
 REWARD = """
@@ -312,6 +313,29 @@ def test_what_a_run_drew_is_data_for_another_one(grpo, tmp_path):
     given = {"model": str(run / "model"), "data": str(run / "rollouts"), "objective": "dpo", "train.batch_size": 4}
     other = small_run.run(**given, output=str(tmp_path / "hybrid"))
     assert other.status == "finished" and other.evaluation["accuracy"]["n"] > 0
+
+
+def test_a_function_given_from_python_judges_and_the_opening_says_what_the_run_takes(tmp_path):
+    asked, told = [], []
+
+    def mine(prompts, responses, rows):
+        asked.append((len(prompts), {type(row) for row in rows}))
+        return [float(len(text)) for text in responses]
+
+    arguments = {**world(tmp_path), "judge": mine, "rollout": {"k": 2, "max_new_tokens": 5, "rounds": 1}}
+    run = small_run.run(**arguments, output=str(tmp_path / "run"), on_event=told.append)
+    assert run.status == "finished" and (32, {dict}) in asked  # one call for the whole phase
+    lines = "\n".join(next(event.data["lines"] for event in told if event.kind == "open"))
+    assert "judge: function mine" in lines and "rollouts: 1 phases; each draws 2 responses" in lines
+    assert "second model" in lines and "while responses are drawn, keys and values 4.00 MiB" in lines
+
+
+def test_checks_before_a_run_say_that_there_is_nothing_yet_to_look_at(tmp_path):
+    arguments, told = world(tmp_path), []
+    recipe = {name: value for name, value in arguments.items() if name != "eval.samples"}
+    assert check(resolve({}, {**small_run.RECIPE, **recipe}), listeners=[told.append]) == []
+    assert [event.kind for event in told] == ["open", "note"]
+    assert "drawn as it goes on" in told[1].data["text"]
 
 
 def test_a_prompt_that_leaves_no_room_for_a_response_is_dropped_or_named(tmp_path):

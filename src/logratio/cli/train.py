@@ -135,6 +135,8 @@ def _table() -> dict[str, Key]:
     known = keys(RunConfig)
     offered = f"what is minimised: {', '.join(objectives.names())}, or your own as PATH.py:FUNCTION"
     known["objective"] = Key("objective", offered, "", "dpo", (), "string")
+    named = "who judges fresh responses: module:function, file.py:function, a reward model's folder, or a server's URL"
+    known["judge"] = Key("judge", named, "", "none", (), "string")
     known["lora"] = Key("lora", "train an adapter of this rank, scaled by 2", "", "none", (), "integer")
     first = {path: known[path] for path in FIRST}
     return first | {key.path: key for key in _settings()} | known

@@ -82,7 +82,7 @@ def assemble(
         PreflightError: The checks before loading found something wrong.
     """
     judge, judge_eval = judges(resolved.config, inputs)  # a name that leads nowhere costs least here
-    opening, optimizer = open_run(resolved, directory, world, inputs, preflight)
+    opening, optimizer = open_run(resolved, directory, world, inputs, preflight, judge)
     config, data, train = opening.config, opening.data, opening.config.train
 
     def on_block(done: int, of: int) -> None:
@@ -188,7 +188,12 @@ def _identity(passing: ReferencePass) -> str:
 
 
 def open_run(
-    resolved: Resolved, directory: RunDirectory, world: World, inputs: Inputs, preflight: Preflight | None
+    resolved: Resolved,
+    directory: RunDirectory,
+    world: World,
+    inputs: Inputs,
+    preflight: Preflight | None,
+    judge: Judge | None = None,
 ) -> tuple[Opening, Optimizer]:
     """Load data and model, settle what depends on them, and make the run resumable by writing its recipe."""
     _require_possible(resolved.config, world)
@@ -226,6 +231,7 @@ def open_run(
         world=world,
         date=date,
         valued=valued,
+        judge=None if judge is None else judge.description,
     )
     return opening, optimizer
 
@@ -310,7 +316,14 @@ def _settled(
     second = in_bins and not switched and sync.every is None
     moving = weight_bytes(sync, 2 if bf16 and world.size == 1 else 4, in_bins=in_bins)
     needed = estimate(
-        model.model, train, bf16=bf16, world=world, second_model=second, moving=moving, value=policy.value
+        model.model,
+        train,
+        bf16=bf16,
+        world=world,
+        second_model=second,
+        moving=moving,
+        value=policy.value,
+        draws=resolved.config.rollout is not None,
     )
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})

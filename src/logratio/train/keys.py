@@ -17,6 +17,7 @@ ALIASES = {
     "skip_bad_rows": "rows.skip_bad_rows",
     "max_bad_rows": "rows.max_bad_rows",
     "map": "rows.map",
+    "reward": "judge.function",
 }
 """Short names for the command line and for Python; a recipe spells keys out."""
 

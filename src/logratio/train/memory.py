@@ -15,6 +15,7 @@ from ..batch.group import Group
 from ..config import TrainConfig
 from ..errors import MemoryBudgetError
 from ..logps.value import Critic
+from ..rollout.generate import HELD
 from .distributed import World, local
 from .units import size
 
@@ -42,6 +43,8 @@ class Estimate:
         moving: The trained weights of a reference that moves; 0 without one.
         value: A critic's or value head's weights, masters, gradients and moments; 0 where no values are read.
         value_ahead: What of these is still to be taken, all but the weights themselves.
+        drawing: Keys and values of responses while they are drawn, which is never while a bin is under way; 0 where
+            none are.
     """
 
     weights: int
@@ -54,6 +57,7 @@ class Estimate:
     moving: int = 0
     value: int = 0
     value_ahead: int = 0
+    drawing: int = 0
 
     @property
     def ahead(self) -> int:
@@ -70,6 +74,7 @@ class Estimate:
             f"memory: weights {size(weights)} + {second}gradients {size(self.gradients)} + moments "
             f"{size(self.moments)} + activations {size(activations)} for bins of {bin_tokens} tokens "
             f"(train.bin_tokens); {size(self.free)} free beside the weights"
+            + (f"; while responses are drawn, keys and values {size(self.drawing)} at most" if self.drawing else "")
         )
 
 
@@ -82,11 +87,12 @@ def estimate(
     second_model: bool = False,
     moving: int = 0,
     value: nn.Module | None = None,
+    draws: bool = False,
 ) -> Estimate:
     """Estimate a process's memory, its model being in place.
 
     `second_model`: another one is to stand beside it; `moving`: bytes per trained weight that a moving reference takes;
-    `value`: the value part, of which a critic keeps activations as a model does.
+    `value`: the value part, of which a critic keeps activations as a model does; `draws`: responses are drawn.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
@@ -112,6 +118,7 @@ def estimate(
         moving=moving * trained,
         value=judging * (width if world.size == 1 else 4) + ahead,
         value_ahead=ahead,
+        drawing=HELD * _kept_per_token(model) * width if draws else 0,
     )
 
 
@@ -119,6 +126,16 @@ def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
     hidden, layers, inner = _shape(model)
     layer = (16 * hidden + 3 * inner) * width
     return layers * hidden * width + layer if config.checkpointing else layers * layer
+
+
+def _kept_per_token(model: nn.Module) -> int:
+    """Return how many numbers the keys and values of one token are, over all layers."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if config is not None else None
+    hidden, layers, _ = _shape(model)
+    heads = getattr(text, "num_attention_heads", None) or 1
+    width = getattr(text, "head_dim", None) or hidden // heads
+    return 2 * layers * width * (getattr(text, "num_key_value_heads", None) or heads)
 
 
 def bin_budget(estimate: Estimate, device: torch.device) -> int:

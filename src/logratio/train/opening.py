@@ -39,6 +39,7 @@ class Opening:
         world: The processes.
         date: What a template that reads the clock is told.
         valued: What gives the values; None where none are read.
+        judge: Who judges fresh responses, in words; None where none are drawn.
     """
 
     resolved: Resolved
@@ -55,6 +56,7 @@ class Opening:
     world: World
     date: str
     valued: Valued | None = None
+    judge: str | None = None
 
     @property
     def files(self) -> FileSource:
@@ -118,7 +120,8 @@ class Opening:
         return [
             f"rollouts: {phases.count} phases; each draws {rollout.k} responses of at most {rollout.max_new_tokens} "
             f"tokens at temperature {rollout.temperature:g} to {most * self.config.train.batch_size} prompts or fewer, "
-            f"and learns from {what} in {rollout.epochs * most} steps or fewer",
+            f"and learns from {what} in {rollout.epochs * most} steps or fewer; each is rollouts/phase-NUMBER.jsonl",
+            f"judge: {self.judge}",
         ]
 
     def _about_scores(self) -> list[str]:
@@ -151,6 +154,7 @@ class Opening:
                 "train": len(self.data.train),
                 "eval": self.held_out,
             },
+            "judge": self.judge,
             "template_hash": report.template.hash if report.template else None,
             "template": asdict(report.template) if report.template else None,
             "reference": kind if self.reference else None,

@@ -13,7 +13,7 @@ from ...batch.group import Floats
 from ...errors import PreflightError
 from ...findings import Finding
 from .. import distributed
-from ..assemble import learner_of, open_run, with_reference
+from ..assemble import judges, learner_of, open_run, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
 from ..memory import use_huge_pages
@@ -60,9 +60,6 @@ def check(
         directory = RunDirectory.create(Path(folder)) if world.rank == 0 else RunDirectory(Path(folder), None)
         checks = Preflight(directory, world, emit, full=full, least=ALONE)
         try:
-            if resolved.config.rollout is not None:
-                emit("note", text=UNANSWERED)
-                return []
             _make(checks, resolved, inputs or Inputs())
         except PreflightError:  # what it says is among the findings
             pass
@@ -73,10 +70,15 @@ def check(
 
 def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
     world, emit = checks.world, checks.emit
-    opening, optimizer = open_run(resolved, checks.directory, world, inputs, checks)
+    fresh = resolved.config.rollout is not None
+    judge, _ = judges(resolved.config, inputs)
+    opening, optimizer = open_run(resolved, checks.directory, world, inputs, None if fresh else checks, judge)
     emit(
         "open", lines=opening.lines(), steps=opening.steps, directory="", config=opening.config.model_dump(mode="json")
     )
+    if fresh:
+        emit("note", text=UNANSWERED)
+        return
     passing = ReferencePass(
         opening.config,
         opening.model,
