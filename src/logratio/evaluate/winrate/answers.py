@@ -233,9 +233,9 @@ def _read(file: Path, questions: Sequence[Question]) -> list[list[Answer]]:
         told.setdefault(tuple(str(item[0][name]) for name in _TOLD if name in item[0]), item[1])
     if len(told) > 1:
         (first, _), (other, origin) = list(told.items())[:2]
+        others, before = (" · ".join(own) or "nobody" for own in (other, first))
         raise DataError(
-            f"{origin} is of {' · '.join(other) or 'nobody'} and rows before it of {' · '.join(first) or 'nobody'}, but "
-            "a file of answers is one model's; split it."
+            f"{origin} is of {others} and rows before it of {before}, but a file of answers is one model's; split it."
         )
     absent = [question for question in questions if question.key not in found]
     if absent:
