@@ -73,6 +73,10 @@ def equal(run, other):
         pytest.param({}, id="shared"),
         pytest.param({"value.body": "separate"}, id="separate"),
         pytest.param({"value.lr": 3.0, "lora": 2}, id="lora", marks=pytest.mark.slow),
+        pytest.param({"train.precision": "bf16"}, id="bf16", marks=pytest.mark.slow),
+        pytest.param({"train.precision": "bf16", "train.weights": "bf16"}, id="stochastic", marks=pytest.mark.slow),
+        pytest.param({"value.body": "separate", "train.checkpointing": True}, id="recomputed", marks=pytest.mark.slow),
+        pytest.param({"value.body": "separate", "lora": 2}, id="separate-lora", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_weights_and_values_are_saved_beside_the_model(given, value, tmp_path):
