@@ -8,7 +8,7 @@ import pytest
 from histories import SOUND, START, TRAIN, told, value
 
 from logratio.diagnose.history import About, Digest, Point, history
-from logratio.diagnose.run import diagnose_run, write_findings
+from logratio.diagnose.run import diagnose, diagnose_run, write_findings
 from logratio.errors import RunError
 
 
@@ -80,3 +80,17 @@ def test_a_run_that_was_sick_in_the_middle_says_so_at_its_end(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (now,) = [own for own in diagnose_run(tmp_path) if own.name == "collapse"]
     assert now.level == "stop" and now.past is None  # it was never graver than it is
+
+
+@pytest.mark.parametrize(
+    ("objective", "knob"),
+    [({"name": "dpo", "beta": 0.1}, "objective.beta"), ({"name": "ipo", "tau": 0.1}, "objective.tau"), ({}, "")],
+)
+def test_advice_names_the_key_that_the_objective_has(objective, knob):
+    gone = {**SOUND, "repetition": value(0.7, 0.02, 64), "logratio_chosen_per_token": value(-0.4, 0.01)}
+    gone |= {"logratio_rejected_per_token": value(-0.9, 0.01), "reward": value(-2.0, 0.1), "margin": value(9.0, 0.1)}
+    about = About.of({"objective": objective, "train": {"lr": 1e-3, "epochs": 1}}, 10)
+    found = {own.name: own.remedy for own in diagnose(told({**START, "reward": value(0.0, 0.1)}, gone, about=about))}
+    for name in ("collapse", "displacement", "overoptimisation"):
+        assert "train.lr" in found[name] and "  " not in found[name]
+        assert (f"raise {knob}" in found[name]) == bool(knob) and ("raise" in found[name]) == bool(knob)

@@ -13,10 +13,7 @@ from .show import lines, number, percent
 
 NAME = "collapse"
 
-_REMEDY = (
-    "Go back to a checkpoint before it, and lower train.lr or raise objective.beta; where samples no longer end, check "
-    "that responses in the data end with one trainable EOS."
-)
+_REMEDY = "where samples no longer end, check that responses in the data end with one trainable EOS."
 
 Sign = tuple[Level, str]
 
@@ -38,7 +35,8 @@ def collapse(history: History) -> Finding | None:
         return Finding(NAME, "fine", says, "", figures, drawing)
     level: Level = "stop" if any(level == "stop" for level, _ in signs) else "look"
     said = "; ".join(text for _, text in signs)
-    return Finding(NAME, level, f"{said[:1].upper()}{said[1:]}.", _REMEDY, figures, drawing)
+    remedy = f"Go back to a checkpoint before it, and lower train.lr{history.about.nearer(' or ')}; {_REMEDY}"
+    return Finding(NAME, level, f"{said[:1].upper()}{said[1:]}.", remedy, figures, drawing)
 
 
 def _repeating(history: History) -> Iterator[Sign]:

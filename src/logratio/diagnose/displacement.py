@@ -12,8 +12,6 @@ from .show import Line, lines, number
 
 NAME = "displacement"
 
-_REMEDY = "Lower train.lr or raise objective.beta"
-
 
 @dataclass(frozen=True)
 class _Sides:
@@ -26,7 +24,7 @@ class _Sides:
         names: What the good and the bad ones are called.
         gap: What grows between them.
         normal: Where a fall is normal.
-        remedy: What helps.
+        remedy: What helps beside a lower rate and a nearer reference.
     """
 
     good: str
@@ -48,7 +46,7 @@ _SIDES = (
         ("chosen", "rejected"),
         "the margin",
         "normal in DPO when the responses of a pair are alike, while held-out accuracy rises and samples stay sound",
-        f"{_REMEDY}; or hold the chosen response up with objective.sft_weight 0.2, or with objective dpop.",
+        "; or hold the chosen response up with objective.sft_weight 0.2, or with objective dpop.",
     ),
     _Sides(
         "logratio_desirable",
@@ -58,7 +56,7 @@ _SIDES = (
         ("desirable", "undesirable"),
         "what tells them apart",
         "normal when desirable and undesirable responses are alike, while samples stay sound",
-        f"{_REMEDY}.",
+        ".",
     ),
 )
 
@@ -96,5 +94,6 @@ def _judged(history: History, sides: _Sides, good: Line, bad: Line) -> Finding:
     )
     says = f"{better.capitalize()} responses became less probable ({number(up.mean)} {unit}), {how}, {result.words}"
     if result.bad:
-        return Finding(NAME, "look", f"{says}.", sides.remedy, figures, drawing)
+        remedy = f"Lower train.lr{history.about.nearer(' or ')}{sides.remedy}"
+        return Finding(NAME, "look", f"{says}.", remedy, figures, drawing)
     return Finding(NAME, "note", f"{says}: {sides.normal}.", "", figures, drawing)

@@ -45,7 +45,7 @@ def drift(history: History) -> Finding | None:
     if result.bad or (fell > limits.FAR_DRIFTED and not result.judged):
         remedy = (
             "Train on chosen responses first (objective sft), or use pairs that this model wrote; while drifting, "
-            "lower train.lr, raise objective.beta or add objective.sft_weight."
+            f"lower train.lr{history.about.nearer(', ')} or add objective.sft_weight."
         )
         return Finding(NAME, "look", f"{says}.", remedy, figures, drawing)
     normal = "normal in DPO on pairs from another model, or when both answers of a pair are given up for better ones"

@@ -10,10 +10,7 @@ from .show import lines, number, percent
 
 NAME = "overoptimisation"
 
-_REMEDY = (
-    "Stop earlier (keep.best: eval/accuracy keeps the best checkpoint), raise objective.beta, or lower train.lr or "
-    "train.epochs."
-)
+_REMEDY = "Stop earlier (keep.best: eval/accuracy keeps the best checkpoint)"
 
 
 def overoptimisation(history: History) -> Finding | None:
@@ -39,6 +36,7 @@ def overoptimisation(history: History) -> Finding | None:
             f"{shown(best.mean)} to {shown(last.mean)}: the loss is being served, not its purpose."
         )
         figures = {"best_step": step, f"best_{name}": best.mean, f"last_{name}": last.mean}
-        return Finding(NAME, "look", says, _REMEDY, figures, drawing)
+        remedy = f"{_REMEDY}{history.about.nearer(', ')}, or lower train.lr or train.epochs."
+        return Finding(NAME, "look", says, remedy, figures, drawing)
     says = "No outcome fell from its best while the margin grew."
     return Finding(NAME, "fine", says, figures={"margin_nat": margin[-1][1].mean}, drawing=drawing)

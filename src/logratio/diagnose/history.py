@@ -69,6 +69,7 @@ class About:
         lr: Peak learning rate; None where it is not known.
         steps: Steps planned; None where they are not known.
         epochs: Passes over the data that those make.
+        near: The key that holds the policy near its reference when it is raised, as `objective.beta`; "" without one.
     """
 
     objective: str = "dpo"
@@ -77,6 +78,7 @@ class About:
     lr: float | None = None
     steps: int | None = None
     epochs: float = 1.0
+    near: str = ""
 
     @classmethod
     def of(cls, config: Mapping[str, Any], steps: int | None) -> About:
@@ -92,7 +94,12 @@ class About:
             lr=_number(train.get("lr")),
             steps=steps,
             epochs=_number(train.get("epochs")) or 1.0,
+            near=next((f"objective.{key}" for key in ("beta", "tau") if key in objective), ""),
         )
+
+    def nearer(self, before: str, after: str = "") -> str:
+        """Return advice to raise that key, between two texts; "" where the objective has none."""
+        return f"{before}raise {self.near}{after}" if self.near else ""
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,13 @@ class Watch:
         if self.config.stop_on is not None and (said := told(self._collapsed)):
             raise CollapseError(
                 f"stopped after step {done}, since samples have collapsed and stop_on is collapse: {said} Checkpoints "
-                "are kept; lower train.lr or raise objective.beta, or leave stop_on out to go on regardless."
+                f"are kept; lower train.lr{self._about.nearer(' or ')}, or leave stop_on out to go on regardless."
             )
 
     def _findings(self) -> list[Finding]:
-        about = About.of(self.config.model_dump(mode="json"), self.steps)
-        history = self._digest.history(about)
+        history = self._digest.history(self._about)
         return self._course.after(history.step, diagnose(history))
+
+    @property
+    def _about(self) -> About:
+        return About.of(self.config.model_dump(mode="json"), self.steps)
