@@ -85,6 +85,7 @@ def test_temperatures_have_a_curve_and_sections_of_their_own(written):
     page = written(result(temperatures=(0.0, 0.5)), rows)
     assert page.text.count("Win rate by temperature") >= 1 and page.tags.count("figure") == 1
     assert "dpo against start/model, temperature 0.5" in page.text
+    assert "At temperature 0; the others are below." in page.text
     links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
     assert "#t0p0-lost" in links and "#t0-5p0-lost" in links
 

@@ -52,6 +52,8 @@ def compose(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]], probl
     names = dict(zip(result["models"], _names(result["models"]), strict=True))
     first = result["at"][0]
     headline, support, tone = _answer(first, names)
+    if len(result["at"]) > 1:
+        support = f"At temperature {first['temperature']:g}; the others are below. {support}".rstrip()
     sections = [
         Section("Win rates", [block for own in result["at"] for block in _tables(own, names, result)], _LEAD),
         Section("By temperature", _by_temperature(result, names)),
