@@ -246,7 +246,9 @@ _PHASES = {
     ),
     "kl_coefficient": Metric("KL coefficient", "β of the phase's rewards, as `kl_target` has moved it", "1/nat"),
     "entropy": Metric(
-        "Entropy", "−Σ_v π(v) log π(v), mean over the phase's tokens, at the temperature of sampling", "nat/token"
+        "Entropy",
+        "−Σ ρ·log π(y_t) / Σ 1 over tokens that π_old drew, ρ = π/π_old: unbiased, at the temperature of sampling",
+        "nat/token",
     ),
     "sampler_mismatch": Metric(
         "Mismatch with the sampler",

@@ -11,9 +11,11 @@ from logratio import objectives
 from logratio.batch.logps import Logps
 from logratio.batch.packed import pack
 from logratio.errors import ConfigError
+from logratio.exact.tree import tree
 from logratio.maths.advantages import group_advantages
-from logratio.objectives import dpo, labelling, nash_md
+from logratio.objectives import dpo, labelling, nash_md, onpolicy
 from logratio.objectives.mixture import with_sft
+from logratio.testing.enumerated import random_setting
 from logratio.testing.worlds import KINDS, random_groups, with_rivals
 
 POLICY_GRADIENTS = ("grpo", "gspo", "rloo", "reinforce_pp", "nash_md")
@@ -223,3 +225,27 @@ def test_a_label_of_pairs_is_kept_beside_a_supervised_term():
     assert both.label(groups, both.settings(beta=0.3, sft_weight=0.5), {}) == (groups[:1], {"told": 1.0})
     assert seen == [dpo.DpoSettings(beta=0.3).model_dump()]
     assert dpo.OBJECTIVE.label(groups, dpo.DpoSettings(), {"told": 1.0}) == (groups, {})
+
+
+def test_the_entropy_is_that_of_the_policy_at_the_states_that_were_drawn_also_where_it_has_moved():
+    """All responses of a tree, each as heavy as it is probable under the policy that drew."""
+    world = tree(3, 2)
+    old, now = (random_setting(world, seed=seed).policy_PV for seed in (0, 1))
+    old_R, now_R = world.token_logps(old), world.token_logps(now)
+    share_Y = world.logps(old).exp()
+    exact = (
+        -(world.visits(old) * (now.softmax(-1) * now.log_softmax(-1)).sum(-1)).sum() / (share_Y * world.length_Y).sum()
+    )
+    group = random_groups(1, k=1)[0]
+    ones = [np.ones(len(own), bool) for own in world.sequences]
+    tokens = tuple(np.array(own, np.int32) for own in world.sequences)
+    bare = replace(group, responses=tokens, loss=tuple(ones), columns=replace(group.columns, token={}, response={}))
+    made = bare.with_columns(
+        token={"old": old_R.numpy()}, response={"weight": share_Y.numpy(), "ended": np.ones(len(tokens))}
+    )
+    for logp_R, expected in ((now_R, exact), (old_R, None)):
+        value, weight = onpolicy.phase_metrics(Logps(logp_R), pack([made]))["entropy"].total()
+        if expected is None:
+            rows = -(old.softmax(-1) * old.log_softmax(-1)).sum(-1)
+            expected = (world.visits(old) * rows).sum() / (share_Y * world.length_Y).sum()
+        assert (value / weight).item() == pytest.approx(expected.item(), abs=1e-12)

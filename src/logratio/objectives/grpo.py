@@ -141,9 +141,7 @@ OBJECTIVE = Objective(
     terms=_terms,
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(
-        reference=settings.beta > 0, old=settings.beta > 0 and settings.kl == "k1_reward", extras=("entropy",)
-    ),
+    needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0 and settings.kl == "k1_reward"),
     label=label,
     suggests={"train.lr": 1e-6},
     suggested_by="Shao et al. 2024, §4.2",

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..batch.group import Group
 from ..batch.logps import Logps
-from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..maths import kl
 from ..maths.advantages import Normalise, group_advantages, is_dead
@@ -89,7 +88,6 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"gspo": Term("response")},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(extras=("entropy",)),
     label=label,
     suggests={"train.lr": 1e-6},
     suggested_by="GRPO's (Shao et al. 2024); the paper gives the clipping range, not the rate",

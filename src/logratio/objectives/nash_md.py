@@ -113,7 +113,7 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"nash_md": Term("response")},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(reference=True, old=True, ties=True, extras=("entropy",)),
+    needs=lambda settings: Needs(reference=True, old=True, ties=True),
     label=label,
     rivals=lambda settings: settings.mixture,
     suggests={"train.lr": 1e-6},

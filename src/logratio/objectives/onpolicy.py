@@ -93,10 +93,13 @@ def phase_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
     """
     weight_S = batch.response["weight"].to(logps.policy_R)
     weight_R = weight_S.index_select(0, batch.response_R)
-    moved_R = logps.policy_R.detach() - old(logps, batch)
+    policy_R = logps.policy_R.detach()
+    old_R = old(logps, batch).detach()
+    moved_R = policy_R - old_R
     found = {
         "kl_old_k1": Metric(-moved_R, "token", weight_R),
         "kl_old_k3": Metric(kl.k3(-moved_R), "token", weight_R),
+        "entropy": Metric(-kl.ratio(policy_R, old_R) * policy_R, "token", weight_R),
         "sample_length": Metric(batch.length_S, "response", weight_S),
         "ended": Metric(batch.response["ended"], "response", weight_S),
     }
@@ -106,14 +109,12 @@ def phase_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
     if "dead" in batch.group:
         found["dead_groups"] = Metric(batch.group["dead"], "group")
     if "reference" in batch.token:
-        apart_R = logps.policy_R.detach() - batch.token["reference"].to(logps.policy_R)
+        apart_R = policy_R - batch.token["reference"].to(logps.policy_R)
         found["kl_reference_k1"] = Metric(apart_R, "token", weight_R)
         found["kl_reference_k3"] = Metric(kl.k3(apart_R), "token", weight_R)
     if "sampled" in batch.token:
-        off_R = (batch.token["sampled"].to(logps.policy_R) - old(logps, batch)).abs()
+        off_R = (batch.token["sampled"].to(policy_R) - old_R).abs()
         found["sampler_mismatch"] = Metric(off_R, "token", weight_R)
-    if logps.entropy_R is not None:
-        found["entropy"] = Metric(logps.entropy_R, "token", weight_R)
     return found
 
 

@@ -216,7 +216,7 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"policy": Term("token"), "value": Term("token", settings.value_coefficient)},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(reference=True, old=True, value=True, extras=("entropy",)),
+    needs=lambda settings: Needs(reference=True, old=True, value=True),
     state=lambda settings: {"kl_coefficient": settings.beta},
     update=lambda logps, batch, settings: batch.state,
     label=label,

@@ -120,7 +120,7 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"policy": Term(onpolicy.unit(settings.denominator))},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0, extras=("entropy",)),
+    needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0),
     label=label,
     suggests={"train.lr": 5e-7},
     suggested_by="the author's published runs; the paper leaves it open",

@@ -92,7 +92,7 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"rloo": Term("response")},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0, extras=("entropy",)),
+    needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0),
     label=label,
     suggests={"train.lr": 1e-6},
     suggested_by="Ahmadian et al. 2024, appendix",

@@ -93,7 +93,7 @@ OBJECTIVE = Objective(
     terms=lambda settings: {"dpo": Term("edge"), "optimism": Term("edge", settings.alpha)},
     losses=_losses,
     metrics=_metrics,
-    needs=lambda settings: Needs(reference=True, extras=("entropy",)),
+    needs=lambda settings: Needs(reference=True),
     label=label,
     rivals=lambda settings: 1.0,
     suggests={"train.lr": 5e-7, "train.batch_size": 128},
