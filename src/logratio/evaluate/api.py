@@ -69,27 +69,31 @@ def evaluate(
     if subject.head == "score":
         asked = {"reference": reference, "retain": retain, "beta": beta, "samples": samples or None}
         return _of_reward_model(subject, data, kind, asked, bin_tokens)
-    samples = 128 if samples is None else samples
-    kind, scale = kind or _kind(subject), beta if beta is not None else subject.beta
+    kind, samples = kind or _kind(subject), 128 if samples is None else samples
     wanted = Wanted(data, kind, retain, samples, max_new_tokens, seed)
+    return _of_policy(subject, wanted, reference, beta if beta is not None else subject.beta, bin_tokens)
+
+
+def _of_policy(subject: Subject, wanted: Wanted, reference: Any, scale: float, bin_tokens: int) -> dict[str, Any]:
+    """Measure a policy against its reference, one of them in memory at a time."""
     first, before, against = compare(
         subject,
         reference,
         lambda own, policy: _policy_pass(subject, wanted, own, policy, bin_tokens),
         lambda seen, other, policy: _reference_pass(seen, other, policy, bin_tokens),
     )
-    measures, rule = _judged_measures(kind, first.texts, first.values, before, scale)
+    measures, rule = _judged_measures(wanted.kind, first.texts, first.values, before, scale)
     measures |= _other_measures(first.texts, first.values, before)
-    calls, plotted = _calibration(kind, subject, first, before)
+    calls, plotted = _calibration(wanted.kind, subject, first, before)
     measures |= calls
     about = {
         "model": subject.name,
         "reference": against,
-        "kind": kind,
+        "kind": wanted.kind,
         "beta": scale,
         "length_rule": rule,
-        "max_new_tokens": max_new_tokens,
-        "seed": seed,
+        "max_new_tokens": wanted.max_new_tokens,
+        "seed": wanted.seed,
         **first.about(),
         **plotted,
     }

@@ -39,17 +39,13 @@ def pairwise(
     Args:
         loss: Takes `PairLogps`, or `PairSums` where no reference is read, and the settings by name.
         settings: Their type.
-        summary: As in `Objective`, as are the others that are not explained here.
-        formula: The loss with its reduction.
-        source: Paper.
-        facts: Declared properties.
+        summary, formula, source, facts: As in `Objective`.
         reference: Whether it reads the reference's log-probs.
         supervised: Whether it imitates the chosen response already.
         margin: Takes what the loss takes and returns the difference of the rewards it implies, [E]; None where that is
             β·h, or h where there is no setting `beta`.
         pull: The same for the weight of each pair's gradient, see `margin_metrics`; None where it is σ(−margin).
-        suggests: Recipe values.
-        suggested_by: Where those come from.
+        suggests, suggested_by: As in `Objective`.
     """
     name = loss.__name__
     view: Any = views.pairs if reference else views.pair_sums
