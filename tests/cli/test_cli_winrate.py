@@ -83,6 +83,13 @@ def test_three_models_are_ranked(files, capsys):
     assert "largest gap between a win rate and what the ranking says" in out
 
 
+def test_one_prompt_gives_figures_without_intervals(files, capsys):
+    names = ("poor.jsonl", "good.jsonl", "fair.jsonl")
+    code, out, _ = called(capsys, *names, *GIVEN, "--limit", "1", "--out", "one")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0 and "1 good.jsonl 1176 1–3" in lines and "win rate, ties ½ 0.0 % 1" in lines
+
+
 def test_json_alone_goes_to_standard_output(files, capsys):
     _, out, _ = called(capsys, "good.jsonl", "fair.jsonl", *GIVEN, "--json")
     assert json.loads(out)["models"] == ["good.jsonl", "fair.jsonl"]

@@ -53,6 +53,12 @@ def test_a_model_that_wins_all_has_finite_points_and_interval():
     assert sum(own.points.mean for own in places) / 3 == pytest.approx(CENTRE)
 
 
+def test_one_prompt_ranks_without_an_interval():
+    places, _ = ranking(3, [(0, 1), (0, 2), (1, 2)], [1.0, 1.0, 1.0], ["p"] * 3)
+    assert [own.model for own in places] == [0, 1, 2]
+    assert all(own.points.low is None and (own.best, own.worst) == (1, 3) for own in places)
+
+
 def simulated(true, prompts, seed):
     draw = stream(seed, "duels")
     pairs = np.array(list(combinations(range(len(true)), 2)) * prompts)

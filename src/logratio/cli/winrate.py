@@ -127,7 +127,7 @@ def _duels(folder: Path) -> list[dict[str, Any]]:
 def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"judge: {visible(result['judge'])}")
-    console.print(f"{result['prompts']:,} prompts")
+    console.print(f"{result['prompts']:,} prompt{'s' * (result['prompts'] != 1)}")
     for own in result["at"]:
         console.print(f"\ntemperature {own['temperature']:g}" if len(result["at"]) > 1 else "")
         for pair in own["pairs"]:
@@ -169,7 +169,7 @@ def _ranking(console: Console, own: Mapping[str, Any]) -> None:
         table.add_column(title, justify="left" if title == "model" else "right")
     for place in own["ranking"]:
         points = place["points"]
-        ends = f"{points['low']:.0f} … {points['high']:.0f}"
+        ends = "" if points["low"] is None else f"{points['low']:.0f} … {points['high']:.0f}"
         ranks = f"{place['best']}–{place['worst']}"
         table.add_row(str(place["rank"]), _short(place["model"]), f"{points['mean']:.0f}", ends, ranks)
     console.print()

@@ -10,7 +10,7 @@ second order (Haldane 1956; Firth's penalty of 1993 in this case).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Any
 
@@ -103,7 +103,9 @@ def ranking(
     for rank, model in enumerate(np.argsort(-theta, kind="stable").tolist(), 1):
         games = int(round(float((whole + whole.T)[model].sum())))
         points = measure(CENTRE + ELO * theta[model], CENTRE + ELO * drawn[:, model], games)
-        best, worst = (round(end) for end in ends(ranks[:, model]))
+        if len(names) < 2:  # nothing to resample
+            points = replace(points, low=None, high=None, se=None)
+        best, worst = (1, models) if len(names) < 2 else (round(end) for end in ends(ranks[:, model]))
         places.append(Place(model, points, rank, best, worst))
     return places, _misfit(whole, theta)
 
