@@ -87,7 +87,8 @@ def test_one_prompt_gives_figures_without_intervals(files, capsys):
     names = ("poor.jsonl", "good.jsonl", "fair.jsonl")
     code, out, _ = called(capsys, *names, *GIVEN, "--limit", "1", "--out", "one")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert code == 0 and "1 good.jsonl 1176 1–3" in lines and "win rate, ties ½ 0.0 % 1" in lines
+    assert code == 0 and "1 prompt" in lines and "win rate, ties ½ 0.0 % 1" in lines
+    assert [line.split()[3:] for line in lines if line.startswith("1 good.jsonl")] == [["1–3"]]  # no interval
 
 
 def test_json_alone_goes_to_standard_output(files, capsys):
