@@ -152,8 +152,8 @@ def source_of(
         seed=config.train.seed,
         engine=None if config.rollout.engine is None else open_engine(config.rollout.engine),
     )
-    standing = learner.live if learner.needs.reference and learner.moving is None else None
-    return RolloutSource(opening.files, opening.phases, draw, learner, standing, directory)
+    reference = learner.live if learner.needs.reference else None
+    return RolloutSource(opening.files, opening.phases, draw, learner, reference, directory)
 
 
 def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:

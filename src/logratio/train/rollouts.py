@@ -126,7 +126,7 @@ class RolloutSource:
         phases: Which of them are drawn for together.
         draw: How.
         learner: The policy that draws and is trained.
-        reference: The reference where log-probs of it are needed and it stands still; None otherwise.
+        reference: The reference, as it then is, where log-probs of it are needed; None otherwise.
         run: Where phases are kept.
     """
 
