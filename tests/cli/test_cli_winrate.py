@@ -83,11 +83,11 @@ def test_three_models_are_ranked(files, capsys):
     assert "largest gap between a win rate and what the ranking says" in out
 
 
-def test_one_prompt_gives_figures_without_intervals(files, capsys):
+def test_one_prompt_gives_wide_intervals_and_a_ranking_without_any(files, capsys):
     names = ("poor.jsonl", "good.jsonl", "fair.jsonl")
     code, out, _ = called(capsys, *names, *GIVEN, "--limit", "1", "--out", "one")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert code == 0 and "1 prompt" in lines and "win rate, ties ½ 0.0 % 1" in lines
+    assert code == 0 and "1 prompt" in lines and "win rate, ties ½ 0.0 % 0.0 % … 79.3 % 1" in lines
     assert [line.split()[3:] for line in lines if line.startswith("1 good.jsonl")] == [["1–3"]]  # no interval
 
 
