@@ -174,8 +174,9 @@ def table(every: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
     for arm in ("first round", *ARMS):
         mean = {key: float(np.mean([one[arm].get(key, np.nan) for one in every])) for key in ("reward", "kl", "gap")}
         beyond = mean_interval([one[arm]["reward"] - one["random"]["reward"] for one in every])
-        low, high = beyond.low or 0.0, beyond.high or 0.0
-        told = "–" if arm == "random" else f"{beyond.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+        told = "–" if arm == "random" else f"{beyond.mean:+.3f}"
+        if arm != "random" and beyond.low is not None and beyond.high is not None:
+            told += f" [{beyond.low:+.3f}, {beyond.high:+.3f}]"
         gap = "–" if np.isnan(mean["gap"]) else f"{mean['gap']:.2f}"
         lines.append(f"| {arm} | {mean['reward']:.3f} | {told} | {mean['kl']:.2f} | {gap} |")
     return lines

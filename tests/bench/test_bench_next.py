@@ -36,4 +36,5 @@ def test_differences_are_taken_seed_by_seed():
     rows = {row.split("|")[1].strip(): row for row in table([seed(0.0), seed(5.0), seed(9.0)])[2:]}
     assert list(rows) == ["first round", *ARMS]
     assert "+0.100 [+0.100, +0.100]" in rows["margin"] and "-1.000 [-1.000, -1.000]" in rows["first round"]
+    assert "| +0.100 |" in table([seed(0.0)])[4]  # one seed has no interval
     assert "| – |" in rows["random"] and "| 2.00 |" in rows["judge"]
