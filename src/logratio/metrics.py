@@ -242,7 +242,7 @@ _PHASES = {
     "explained_variance": Metric(
         "Explained variance",
         "1 − Var[R̂ − V_old]/Var[R̂] over all tokens of the phase; 1 is a perfect critic, 0 none",
-        "of 1",
+        "1",
     ),
     "kl_coefficient": Metric("KL coefficient", "β of the phase's rewards, as `kl_target` has moved it", "1/nat"),
     "entropy": Metric(

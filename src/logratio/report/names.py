@@ -114,6 +114,7 @@ PANELS = (
         "The same, divided by the response's length.",
         0.0,
     ),
+    Panel("Reward", {"reward": ""}, "", "The judge's score; in training, of the responses that are learned from."),
     Panel("KL(π‖π_ref)", {KL: ""}, "nats/response", "Distance of the policy's own samples from the reference."),
     Panel(
         "Length",
@@ -146,6 +147,45 @@ PANELS = (
         "",
         "The rest of it lowers the probability of tokens, of rejected responses mostly.",
         0.5,
+    ),
+    Panel(
+        "KL of what was drawn",
+        {
+            "kl_reference_k1": "from the reference, k1",
+            "kl_reference_k3": "from the reference, k3",
+            "kl_old_k3": "from the phase's beginning, k3",
+        },
+        "nats/token",
+        "At the tokens of the phase. Where the last one jumps, inner steps go further than their ratios can tell.",
+        0.0,
+    ),
+    Panel(
+        "What clipping holds",
+        {"clip_low": "below", "clip_high": "above", "value_clipped": "values"},
+        "",
+        "Shares of tokens, or responses, that had no gradient since they had moved far enough.",
+    ),
+    Panel(
+        "Prompts whose responses are scored alike",
+        {"dead_groups": ""},
+        "",
+        "Too easy, too hard, or all the same; where advantages are of a group, they teach nothing.",
+    ),
+    Panel("Returns and values", {"return": "returns", "value": "values"}, "", "What came, and what was expected."),
+    Panel(
+        "Explained variance of the values",
+        {"explained_variance": ""},
+        "",
+        "1 is a perfect critic; at 0 it knows no more than the mean, and below it harms.",
+        0.0,
+    ),
+    Panel("KL coefficient", {"kl_coefficient": ""}, "1/nat", "Rises while the KL is above its target.", smooth=False),
+    Panel("Entropy while learning", {"entropy": ""}, "nats/token", "Of the policy, at the tokens that it drew."),
+    Panel(
+        "Mismatch with the sampler",
+        {"sampler_mismatch": ""},
+        "nats/token",
+        "Between the log-probs of sampling and of training; rounding is below 0.001 in float32.",
     ),
     Panel(
         "Log-prob of the data",
