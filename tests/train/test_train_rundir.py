@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import small_run
 
-from logratio.errors import RunError
+from logratio.errors import DataError, RunError
 from logratio.train.rundir import LOGS, RunDirectory
 
 OTHER = """
@@ -157,3 +158,21 @@ def test_other_ranks_write_nothing(tmp_path, create):
     other.cut({})
     other.close()
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+def test_a_run_that_is_refused_leaves_no_folder_behind(tmp_path):
+    """But for one that was there, and one in which there is something to look at."""
+    world = small_run.world(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
+    with pytest.raises(DataError):
+        small_run.run(**world, output=tmp_path / "new" / "run")
+    assert not (tmp_path / "new" / "run").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(DataError):
+        small_run.run(**world, output=tmp_path / "there")
+    assert (tmp_path / "there").is_dir()
+    run = RunDirectory.create(tmp_path / "begun")
+    run.append("metrics.jsonl", {"kind": "train", "step": 1})
+    run.discard()
+    assert run.steps_made() == 1
+    run.close()

@@ -188,6 +188,7 @@ def run(
         except LogratioError as error:
             with suppress(LogratioError):  # the disk may be full, which `error` says already
                 _unfinished(directory, "failed", error=str(error))
+            directory.discard()
             raise
         finally:
             directory.close()

@@ -27,6 +27,7 @@ class RunDirectory:
     def __init__(self, path: Path, lock: IO[str] | None) -> None:
         self.path = path
         self._lock = lock
+        self._made = False
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
@@ -35,6 +36,7 @@ class RunDirectory:
         Raises:
             RunError: Not writable, in use, or already holding a run.
         """
+        new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -49,6 +51,7 @@ class RunDirectory:
             raise
         for name in LOGS:
             (path / name).write_text("", encoding="utf-8")
+        run._made = new
         return run
 
     @classmethod
@@ -75,6 +78,15 @@ class RunDirectory:
                 f"output {self.path} holds files that are not a run's ({', '.join(sorted(strangers)[:3])}); "
                 "choose an empty or new folder with --output."
             )
+
+    def discard(self) -> None:
+        """Remove a directory that this process made and whose run was refused before there was anything to look at.
+
+        Nothing is removed once there is a recipe, a finding or a line of a log.
+        """
+        left = {item.name for item in self.path.iterdir()} if self._made and self._lock is not None else {""}
+        if left <= {".lock", "manifest.json", *LOGS} and not any((self.path / name).stat().st_size for name in LOGS):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def writes(self) -> bool:
