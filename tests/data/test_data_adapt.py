@@ -55,8 +55,8 @@ def test_of_two_bad_responses_labels_learn_that_both_are():
         (GOOD, "pairs", "bring prompt/chosen/rejected", "--objective kto"),
         (BAD, "rankings", "bring prompt/responses/scores", "--objective kto"),
         (RANKED, "labels", "bring prompt/completion/label", "--objective dpo or sft"),
-        (ASKED, "demonstrations", "bring prompt/completion, messages", "no objective learns from prompts alone"),
-        (ASKED, "pairs", "bring prompt/chosen/rejected", "add responses"),
+        (ASKED, "demonstrations", "bring prompt/completion, messages", "or draw responses with --rollout.k"),
+        (ASKED, "pairs", "bring prompt/chosen/rejected", "or --objective grpo and --judge"),
     ],
 )
 def test_what_cannot_be_converted_says_what_would_serve(record, kind, formats, fits):

@@ -116,7 +116,7 @@ _FITS = {
     "Ranked": "use --objective dpo or sft, which fit this data",
     "Labelled": "use --objective kto, which fits this data",
     "Demonstration": "use --objective sft, which fits this data",
-    "Prompt": "add responses, since no objective learns from prompts alone",
+    "Prompt": "draw responses with --rollout.k and --judge, or --objective grpo and --judge",
 }
 
 
