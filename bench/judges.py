@@ -32,7 +32,7 @@ SAMPLES = 4
 
 RATES = {"dpo": QUICKSTART["nano"].lr, "reward": 3e-3}
 EPOCHS = {"dpo": 1.0, "reward": 3.0}
-"""The reward model's are the best of rates 3e-4, 1e-3, 3e-3 and 1 or 3 epochs, by 400 of the training pairs kept out."""
+"""The reward model has the best of rates 3e-4, 1e-3, 3e-3 and 1 or 3 epochs, by 400 of the training pairs kept out."""
 
 
 def trained(built: Built, name: str, seed: int, folder: Path) -> Path:
