@@ -45,6 +45,7 @@ def left_by(directory):
         "moments": (newest / "state.safetensors").read_bytes(),
         "checkpoints": sorted(path.name for path in (directory / "checkpoints").iterdir()),
         "samples": (directory / "samples.jsonl").read_bytes(),
+        "rollouts": {path.name: path.read_bytes() for path in directory.glob("rollouts/*")},
         "metrics": [list(row.items()) for row in small_run.metrics(directory)],
         "files": sorted(path.name for path in directory.iterdir()),
     }
