@@ -2,7 +2,8 @@
 
 import grounds
 import pytest
-from sick_runs import FAULTS, MECHANISMS, healthy, judge, trained
+from sick_faults import FAULTS, MECHANISMS, healthy
+from sick_runs import judge, trained
 
 RUNS = 10
 
