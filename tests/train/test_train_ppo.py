@@ -120,3 +120,12 @@ def test_a_critic_begins_as_the_reward_model_that_it_is_given(given, tmp_path):
     found = row["columns"]["value_old"][: len(row["tokens"][0])]
     assert found == pytest.approx(value_L[at : at + len(found)].tolist(), abs=1e-5) and np.ptp(found) > 0
     assert done.status == "finished" and (tmp_path / "run" / "value" / "model.safetensors").is_file()
+
+
+def test_a_reference_that_moves_keeps_no_copy_of_the_values(given, tmp_path):
+    moved = tmp_path / "run"
+    small_run.run(**given, output=str(moved), **{"reference_sync.every": 1, "train.epochs": 0.5})
+    tensors, _ = state_of(moved)
+    held = {name for name in tensors if name.startswith("reference/")}
+    assert held and not [name for name in held if "value." in name]
+    assert len(held) == len([name for name in tensors if name.startswith("weight/") and "weight/value." not in name])

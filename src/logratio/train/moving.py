@@ -17,6 +17,7 @@ from ..logps.whole import by_group, whole
 from .distributed import World, local, part_of, reshard
 from .distributed import whole as gathered
 from .optim import Optimizer
+from .values import PREFIX as VALUES
 
 PREFIX = "reference/"
 """How the names of its weights begin in a checkpoint."""
@@ -52,9 +53,10 @@ class MovingReference:
     ) -> None:
         self.every, self.alpha, self._begins = sync.every or 0, sync.alpha, begins
         self._policy, self._optimizer, self._world = policy, optimizer, world
-        self._weights = {slot.name: slot.weight.detach().clone() for slot in optimizer.slots}
+        self._slots = [slot for slot in optimizer.slots if not slot.name.startswith(VALUES)]  # it is asked for none
+        self._weights = {slot.name: slot.weight.detach().clone() for slot in self._slots}
         if self.alpha < 1:
-            for slot in optimizer.slots:
+            for slot in self._slots:
                 start = slot.weight if optimizer.stochastic else slot.master
                 self._weights[slot.name] = start.detach().to(_wide(start.dtype), copy=True)
 
@@ -63,7 +65,7 @@ class MovingReference:
         due = self._begins(index) if isinstance(self.every, str) else index % self.every == 0
         if index == 0 or not due:
             return
-        for slot in self._optimizer.slots:
+        for slot in self._slots:
             own = local(self._weights[slot.name])
             if self.alpha == 1:
                 own.copy_(local(slot.weight.detach()))
@@ -73,7 +75,7 @@ class MovingReference:
     @contextmanager
     def live(self) -> Iterator[Policy]:
         """Yield the policy with the reference's weights in it; afterwards it has its own again, bit for bit."""
-        weights = [local(slot.weight.detach()) for slot in self._optimizer.slots]
+        weights = [local(slot.weight.detach()) for slot in self._slots]
         held = [weight.clone() for weight in weights]
         try:
             for weight, other in zip(weights, self._weights.values(), strict=True):
