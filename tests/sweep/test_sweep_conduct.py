@@ -11,6 +11,7 @@ from logratio.errors import ConfigError
 from logratio.exact.frontier import gibbs_curve
 from logratio.exact.world import random_world
 from logratio.files import write_json
+from logratio.sweep import frontier
 from logratio.sweep.conduct import run_study
 from logratio.sweep.frontier import FRONTIER, compose
 from logratio.sweep.points import POINTS, REFERENCE, Ruler
@@ -18,6 +19,7 @@ from logratio.sweep.record import Given
 from logratio.sweep.study import plan, study_of
 from sweep.study_files import JUDGE, study
 
+PROMPTS = [f"p{i}" for i in range(5)]
 WORLD = random_world(8, prompts=5, responses=6)
 
 
@@ -25,7 +27,7 @@ def entry(cell):
     return {"name": cell.name, "values": dict(cell.values), "status": "finished", "error": None, "seconds": 3.0}
 
 
-def row(ruler, step, kls, rewards, prompts="p"):
+def row(ruler, step, kls, rewards, prompts=PROMPTS):
     measure = {"low": None, "high": None, "n": 5, "se": None}
     means = {"reward": {"mean": float(np.mean(rewards)), **measure}, "kl": {"mean": float(np.mean(kls)), **measure}}
     other = {"key": ruler.key, "prompts": prompts, "step": step, "tokens": 10 * step, "seconds": 1.0, "length": {}}
@@ -52,7 +54,7 @@ def written(tmp_path):
     share, reward = WORLD.reference_XY.exp().numpy(), WORLD.reward_XY.numpy()
     counts = np.round(5 * WORLD.weight_X.numpy()).astype(int) + 1  # so many copies of each prompt, about its weight
     rewards = [reward[x][draw.choice(6, 4_000, p=share[x])].tolist() for x in range(5) for _ in range(counts[x])]
-    reference = {"key": ruler.key, "prompts": "p", "samples": 4_000, "tokens": 1, "rewards": rewards}
+    reference = {"key": ruler.key, "prompts": PROMPTS, "samples": 4_000, "tokens": 1, "rewards": rewards}
     write_json(tmp_path / "out" / REFERENCE, reference)
     return planned, tmp_path / "out", [entry(cell) for cell in planned.cells], ruler
 
@@ -77,12 +79,21 @@ def test_what_a_study_found_stands_in_one_document(written):
     json.dumps(document, allow_nan=False)
 
 
-def test_runs_on_different_prompts_do_not_compare(written):
+def test_runs_are_compared_on_the_prompts_that_they_share(written, monkeypatch):
     planned, folder, entries, ruler = written
-    file = folder / entries[0]["name"] / POINTS
-    file.write_text(file.read_text().replace('"prompts": "p"', '"prompts": "q"'))
-    with pytest.raises(ConfigError, match="different prompts"):
+    rows = [
+        row(ruler, i, [kl, 9, 9, 9, 9], [reward, 7, 7, 7, 7], ["p3", "x", "y", "z", "w"])
+        for i, (kl, reward) in enumerate([(0, 0), (1, 1)])
+    ]
+    (folder / entries[0]["name"] / POINTS).write_text("".join(json.dumps(one) + "\n" for one in rows))
+    with pytest.raises(ConfigError, match=r"of up to 5 prompts .* share 1,"):
         compose(planned, folder, entries, ruler)
+    monkeypatch.setattr(frontier, "ENOUGH", 0.2)
+    alone = compose(planned, folder, entries[:1], ruler)["settings"][0]
+    assert [point["reward"]["mean"] for point in alone["points"]] == pytest.approx([28 / 5, 29 / 5])
+    both = compose(planned, folder, entries, ruler)["settings"][0]
+    other = compose(planned, folder, entries[1:], ruler)["settings"][0]["points"][1]["reward"]["mean"]
+    assert both["points"][1]["reward"]["mean"] == pytest.approx((1 + other) / 2)
 
 
 def test_without_any_points_there_is_a_document_all_the_same(tmp_path):

@@ -20,17 +20,17 @@ from .study import Planned, setting_of
 
 FRONTIER = "frontier.json"
 
+ENOUGH = 0.9
+"""Share of the prompts that all runs must have been measured on."""
+
 
 def compose(planned: Planned, folder: Path, entries: Sequence[Entry], ruler: Ruler) -> dict[str, Any]:
     """Return what `frontier.json` holds: points of all runs, frontier, best-of-N, and rewards at equal KL."""
     config = planned.config
     points = {entry["name"]: measured(folder / entry["name"], ruler) for entry in entries}
-    prompts = {rows[0]["prompts"] for rows in points.values() if rows}
-    if len(prompts) > 1:
-        raise ConfigError(
-            f"the runs in {folder} were measured on different prompts; run the study into another folder."
-        )
     reference = reference_rewards(folder, ruler)
+    common = _common([rows[0]["prompts"] for rows in points.values() if rows], folder)
+    points = {name: [_at(row, common) for row in rows] for name, rows in points.items()}
     rewards = np.array(reference["rewards"]) if reference else None
     tilts = [] if rewards is None else gibbs_tilts(rewards, beta_ladder(rewards))
     ns = [] if rewards is None else [2**i for i in range(rewards.shape[1].bit_length()) if 2**i <= rewards.shape[1]]
@@ -57,6 +57,31 @@ def compose(planned: Planned, folder: Path, entries: Sequence[Entry], ruler: Rul
         "settings": _settings(entries, points),
         "levels": levels,
     }
+
+
+def _common(prompts: Sequence[Sequence[str]], folder: Path) -> list[str]:
+    """Return the prompts that all runs were measured on; an objective's data rules may have left some out of a run.
+
+    Raises:
+        ConfigError: They are too few of all to speak for them.
+    """
+    if not prompts:
+        return []
+    shared = set(prompts[0]).intersection(*prompts[1:])
+    most = max(map(len, prompts))
+    if len(shared) < ENOUGH * most:
+        raise ConfigError(
+            f"of up to {most} prompts the runs in {folder} share {len(shared)}, so their points do not compare; give "
+            "all the same eval.data, with eval.max_groups large enough for it, and another --output."
+        )
+    return [name for name in prompts[0] if name in shared]
+
+
+def _at(row: Mapping[str, Any], common: Sequence[str]) -> dict[str, Any]:
+    """Return a row of points with its values at some prompts alone."""
+    place = {name: i for i, name in enumerate(row["prompts"])}
+    kept = {key: [row[key][place[name]] for name in common] for key in ("rewards", "kls")}
+    return {**row, **kept}
 
 
 def lines(document: Mapping[str, Any]) -> list[str]:

@@ -30,6 +30,9 @@ REFERENCE = "reference.json"
 BIN_TOKENS = 1 << 13
 """Tokens of a forward pass of the reference."""
 
+FORMAT = 1
+"""Raised whenever rows of `points.jsonl` come to mean something else."""
+
 ASKED = 64
 """Prompts that the judge is asked at once."""
 
@@ -53,15 +56,15 @@ class Ruler:
     @property
     def key(self) -> str:
         """Hash of what decides a run's points, beside its samples."""
-        return content_hash(self.judge.model_dump(mode="json"), stored_fingerprint(self.model))
+        return content_hash(FORMAT, self.judge.model_dump(mode="json"), stored_fingerprint(self.model))
 
 
 def measure(run: Path, ruler: Ruler) -> Path:
     """Write `points.jsonl` of a finished run: one row an evaluation, from its kept samples, and return its path.
 
     A row holds `step`, `reward` and `kl` {mean, low, high, n, se}, `length`, the `tokens` trained on and the `seconds`
-    gone by then, and each prompt's own `rewards` and `kls`, a list in the prompts' order. KL is Σ_t log π/π_ref on the
-    policy's own samples at temperature 1.
+    gone by then, and each prompt's own `rewards` and `kls` in the order of `prompts`, their names. KL is
+    Σ_t log π/π_ref on the policy's own samples at temperature 1.
 
     Raises:
         RunError: The run kept no samples, or not of every prompt at every evaluation.
@@ -82,12 +85,12 @@ def measure(run: Path, ruler: Ruler) -> Path:
     rewards_PM = _judged(open_judge(ruler.judge), _shown(made.tokenizer, ids), texts)
     logp_PM = np.array([[own[i]["logp"] for own in steps.values()] for i in range(len(prompts))])
     kls_PM = logp_PM - np.array([_sums(values, own) for values, own in zip(reference, drawn, strict=True)])
-    cost = _cost(run)
+    cost, names = _cost(run), _names(prompts)
     with atomic_path(run / POINTS) as temporary, temporary.open("w", encoding="utf-8") as file:
         for m, (step, own) in enumerate(steps.items()):
             point = {
                 "key": ruler.key,
-                "prompts": content_hash(prompts),
+                "prompts": names,
                 "step": step,
                 "reward": mean_interval(rewards_PM[:, m]).to_json(),
                 "kl": mean_interval(kls_PM[:, m]).to_json(),
@@ -125,7 +128,7 @@ def sample_reference(folder: Path, run: Path, ruler: Ruler, *, seed: int = 1) ->
     tokens = sum(len(one.tokens) for own in drawn for one in own)
     document = {
         "key": ruler.key,
-        "prompts": content_hash(prompts),
+        "prompts": _names(prompts),
         "samples": ruler.samples,
         "tokens": tokens,
         "rewards": np.round(rewards, 6).tolist(),
@@ -160,6 +163,11 @@ def _cost(run: Path) -> dict[int, dict[str, float]]:
         for row in rows
         if row["kind"] == "eval"
     }
+
+
+def _names(prompts: Sequence[str]) -> list[str]:
+    """Return a short name of each prompt, the same in every run."""
+    return [content_hash(prompt)[:10] for prompt in prompts]
 
 
 def _groups(prompts: Sequence[Ints], drawn: Sequence[Sequence[Ints]]) -> list[Group]:
