@@ -51,8 +51,8 @@ than the whole of what is known to be rounding at that precision (2e-4 nat in fl
 log-probs beyond 1 nat). Each figure is printed beside its tolerance.
 
 **What a check cannot decide is a warning**, not a stop: a rate beyond ten times the suggestion, an estimate of memory
-near the limit, weights that few tokens use. A *note* is no warning and no pass either: a loss that has not fallen beyond
-its noise yet, some rows left out, checks for which there was no time.
+near the limit, weights that few tokens use. A *note* is neither warning nor pass: a loss that has not fallen beyond its
+noise yet, some rows left out, checks for which there was no time.
 """
 
 

@@ -85,7 +85,7 @@ def test_a_reward_model_has_no_samples_to_get_worse():
         (
             Beside(preflight=found("fine", "note")),
             "plain",
-            "Preflight: 2 pass. Not there: audit of the data, diagnosis.",
+            "Preflight: 1 note, 1 pass. Not there: audit of the data, diagnosis.",
         ),
         (Beside(preflight=(), audited=(), findings=found("fine")), "good", "Preflight: nothing."),
         (Beside(findings=found("fine", "look", "note")), "warn", "To look at first: look 1."),

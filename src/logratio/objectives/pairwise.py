@@ -32,20 +32,21 @@ def pairwise(
     suggests: Mapping[str, Any] | None = None,
     suggested_by: str = "",
 ) -> Objective:
-    """Register `loss(pairs, **settings) → [E]`, the mean over pairs of which is minimised.
-
-    Soft labels (edge column `probability`) weigh the pair and its exchange, see `views.expected`.
+    """Register `loss(pairs, **settings) → [E]`, whose mean over pairs is minimised; `views.expected` has soft labels.
 
     Args:
         loss: Takes `PairLogps`, or `PairSums` where no reference is read, and the settings by name.
         settings: Their type.
-        summary, formula, source, facts: As in `Objective`.
+        summary: As in `Objective`, as are the others that are not explained here.
+        formula: The loss with its reduction.
+        source: Paper.
+        facts: Declared properties.
         reference: Whether it reads the reference's log-probs.
         supervised: Whether it imitates the chosen response already.
-        margin: Takes what the loss takes and returns the difference of the rewards it implies, [E]; None where that is
-            β·h, or h where there is no setting `beta`.
+        margin: Takes what the loss takes and returns the margin it implies, [E]; None where it is β·h, or h without β.
         pull: The same for the weight of each pair's gradient, see `margin_metrics`; None where it is σ(−margin).
-        suggests, suggested_by: As in `Objective`.
+        suggests: Recipe values.
+        suggested_by: Where those come from.
     """
     name = loss.__name__
     view: Any = views.pairs if reference else views.pair_sums
