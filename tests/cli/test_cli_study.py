@@ -46,7 +46,7 @@ def test_rewards_at_equal_kl_are_told_in_columns():
         {"kl": 2.5, "frontier": None, "best_of_n": None, "methods": {"DPO": found(None, None, None)}},
     ]
     assert lines({"levels": levels}) == [
-        "           1 nats                      2.5 nats",
+        "           1 nat                       2.5 nat",
         "frontier   1.62                        —",
         "best-of-N  1.50                        —",
         "DPO        0.90 [0.70, 1.10] beta 0.1  —",

@@ -352,10 +352,9 @@ def _tiles(document: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> li
         )
     if trusted := [tilt for tilt in document["tilts"] if tilt["trusted"]]:
         last = trusted[-1]
-        about = "where the frontier's estimate ends: beyond, too few samples carry it"
-        tiles.append(
-            Tile("Highest known reward", number(last["reward"]["mean"]), f"at {number(last['kl']['mean'])} nats", about)
-        )
+        about = "where its estimate ends; beyond, too few samples of the reference carry it"
+        reward, away = number(last["reward"]["mean"]), number(last["kl"]["mean"])
+        tiles.append(Tile("Frontier known up to", f"{away} nats", f"reward {reward} there", about))
     return tiles
 
 

@@ -88,7 +88,7 @@ def lines(document: Mapping[str, Any]) -> list[str]:
     """Return the rewards at equal KL as lines of text, a method each, under what bounds them."""
     levels = document["levels"]
     names = list(dict.fromkeys(name for level in levels for name in level["methods"]))
-    rows = [["", *(f"{level['kl']:g} nats" for level in levels)]]
+    rows = [["", *(f"{level['kl']:g} nat" for level in levels)]]
     rows += [
         [title, *("—" if level[key] is None else f"{level[key]:.2f}" for level in levels)]
         for title, key in (("frontier", "frontier"), ("best-of-N", "best_of_n"))
