@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
                 if name == "labelled pairs":
                     found[name][-1]["true reward"] = agreement(built)
                 print(f"seed {seed}, {name}: {_line(found[name][-1])}", flush=True)
-    if given.seeds > 1:
+    if given.seeds > 2:  # of two, an interval says nothing
         for name, each in found.items():
             means = {key: mean_interval([one[key].mean for one in each]) for key in each[0]}
             print(f"mean of {given.seeds} seeds, {name}: {_line(means)}")
