@@ -308,6 +308,16 @@ def test_the_samples_of_an_evaluation_are_judged(grpo):
         assert told["n"] == 2 and np.isclose(told["mean"], expected)
 
 
+def test_the_samples_of_a_run_on_given_responses_are_judged_too(tmp_path):
+    named = {name: value for name, value in world(tmp_path).items() if name in ("model", "data", "train.batch_size")}
+    judge = {"eval.judge": f"{tmp_path}/rewards.py:score", "eval.samples": 3}
+    run = small_run.run(**named, **judge, objective="simpo", output=str(tmp_path / "run"))
+    texts = [json.loads(line) for line in (run.directory / "samples.jsonl").read_text().splitlines()]
+    last = [each["text"] for each in texts if each["step"] == run.step]
+    expected = np.mean([text.count("good") - 0.1 * len(text.split()) for text in last])
+    assert len(last) == 3 and np.isclose(run.evaluation["reward"]["mean"], expected)
+
+
 def test_what_a_run_drew_is_data_for_another_one(grpo, tmp_path):
     run, arguments = grpo
     given = {"model": str(run / "model"), "data": str(run / "rollouts"), "objective": "dpo", "train.batch_size": 4}

@@ -21,7 +21,6 @@ from ..models.load import Loaded
 from ..rollout.engines import open_engine
 from ..rollout.generate import context, plainly, stop_tokens
 from ..rollout.judge import Judge
-from ..rollout.judges import open_judge
 from .distributed import World, wrap
 from .drawn import Choice
 from .gradient import Learner
@@ -35,6 +34,7 @@ from .preflight.run import Preflight
 from .preflight.tokens import Tokenised
 from .recipe import Resolved, learning_rate, to_yaml
 from .reference import ReferencePass, describe_reference, live_reference, require_at_hand, standing_reference
+from .rewards import asking_of, judges
 from .rollouts import Draw, RolloutSource
 from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
@@ -172,13 +172,6 @@ def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, war
         live = standing_reference(config, opening.model, opening.policy, bf16=opening.bf16)
         return replace(learner, live=live)
     return learner
-
-
-def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
-    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
-    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
-    other = config.eval.judge
-    return own, own if other is None else open_judge(other)
 
 
 def _identity(passing: ReferencePass) -> str:
@@ -350,7 +343,7 @@ def _validation(
         held = read_groups(data.groups, data.held_out, train_values)
     generates = learner.needs.head == "lm"  # a reward model does not
     shown = _that_fit(held, passing)[: config.eval.samples] if generates else []
-    asking = {group.prompt.tobytes(): one for group, one in zip(held, data.shown, strict=False)}
+    asking = {} if judge is None else asking_of(held, data.shown, data.prepared.report.template, tokenizer)
 
     def live() -> AbstractContextManager[Policy]:
         if learner.moving is not None:

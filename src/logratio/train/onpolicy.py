@@ -26,7 +26,7 @@ def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunCo
         config = config.model_copy(update={"rollout": RolloutConfig()})
     rollout = config.rollout
     if rollout is None:
-        _refuse_judges(config, name)
+        _refuse_judge(config, name)
         return config
     if objective.data not in _USES or head == "score":
         raise ConfigError(
@@ -39,13 +39,12 @@ def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunCo
     return config
 
 
-def _refuse_judges(config: RunConfig, name: str) -> None:
-    for key, given in (("judge", config.judge), ("eval.judge", config.eval.judge)):
-        if given is not None:
-            raise ConfigError(
-                f"{key} is given, but objective {name} learns from the data as it is and nothing is drawn; leave it "
-                "out, or draw fresh responses with rollout: {k: 4}."
-            )
+def _refuse_judge(config: RunConfig, name: str) -> None:
+    if config.judge is not None:
+        raise ConfigError(
+            f"judge is given, but objective {name} learns from the data as it is and nothing is drawn; draw fresh "
+            "responses with rollout: {k: 4}, or name it as eval.judge, which scores the samples of evaluations."
+        )
 
 
 def _of_pairs(config: RunConfig, rollout: RolloutConfig, objective: Objective, name: str) -> str:

@@ -5,14 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..batch.group import Ints
+from ..batch.group import Group, Ints
+from ..config import RunConfig
 from ..data.prompts import Asking
+from ..data.summary import TemplateUse
+from ..errors import ConfigError
 from ..maths.intervals import Measure, mean_interval
 from ..rollout.generate import Sample
 from ..rollout.judge import Asked, Judge, answer_of, thought_and_answer_lengths
+from ..rollout.judges import open_judge
+from .setup import Inputs
 
 _OPENING = 8
 """Last tokens of a prompt in which a template may have opened a thought."""
+
+
+def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
+    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
+    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
+    other = config.eval.judge
+    return own, own if other is None else open_judge(other)
+
+
+def asking_of(
+    held: Sequence[Group], shown: Sequence[Asking], template: TemplateUse | None, tokenizer: Any
+) -> dict[bytes, Asking]:
+    """Return what a judge is told of each held-out prompt, by its tokens: its row, or of plain text the text alone.
+
+    Args:
+        held: The groups evaluated on.
+        shown: Their rows, where responses are drawn; else empty.
+        template: The chat template in use.
+        tokenizer: Turns tokens into text.
+
+    Raises:
+        ConfigError: The data are chats that are learned from as they are: of those tokens alone are at hand.
+    """
+    if shown:
+        return {group.prompt.tobytes(): one for group, one in zip(held, shown, strict=True)}
+    if template is not None:
+        raise ConfigError(
+            "eval.judge is given, and these rows are chats, of which a run on given responses keeps the tokens and not "
+            "the messages that a judge reads; leave it out, and judge the finished run with `logratio winrate`."
+        )
+    texts = (tokenizer.decode(group.prompt.tolist(), skip_special_tokens=True) for group in held)
+    return {group.prompt.tobytes(): Asking(text, {}, 1.0) for group, text in zip(held, texts, strict=True)}
 
 
 def text_of(sample: Sample, tokenizer: Any) -> str:

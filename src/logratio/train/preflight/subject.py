@@ -13,7 +13,7 @@ from ...batch.group import Floats
 from ...errors import PreflightError
 from ...findings import Finding
 from .. import distributed
-from ..assemble import judges, learner_of, open_run, with_reference
+from ..assemble import learner_of, open_run, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
 from ..memory import use_huge_pages
@@ -21,6 +21,7 @@ from ..opening import Opening
 from ..optim import Optimizer
 from ..recipe import Resolved
 from ..reference import ReferencePass
+from ..rewards import judges
 from ..rundir import RunDirectory
 from ..setup import Inputs
 from ..source import FileSource, read_groups
