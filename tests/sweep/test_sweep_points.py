@@ -27,15 +27,16 @@ def made(tmp_path_factory):
         yield folder / "out" / planned.cells[0].name, Ruler(JudgeConfig(function=JUDGE), planned.model, 6, 30)
 
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def lines_of(path):
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def test_kl_is_the_runs_own_and_reward_that_of_its_texts(made):
     run, ruler = made
-    points = lines(measure(run, ruler))
-    logged = [row for row in lines(run / "metrics.jsonl") if row["kind"] == "eval"]
-    samples = lines(run / "samples.jsonl")
+    points = lines_of(measure(run, ruler))
+    logged = [row for row in lines_of(run / "metrics.jsonl") if row["kind"] == "eval"]
+    samples = lines_of(run / "samples.jsonl")
     assert [point["step"] for point in points] == [row["step"] for row in logged] == [0, 3, 5]
     for point, row in zip(points, logged, strict=True):
         assert point["kl"]["mean"] == pytest.approx(row["kl"]["mean"], abs=2e-5)
@@ -43,7 +44,7 @@ def test_kl_is_the_runs_own_and_reward_that_of_its_texts(made):
         assert point["rewards"] == goods(None, texts, None)
         assert point["reward"]["mean"] == pytest.approx(np.mean(point["rewards"]))
     assert abs(points[-1]["kl"]["mean"]) > 0.01
-    trained = sum(row["tokens"] for row in lines(run / "metrics.jsonl") if row["kind"] == "train")
+    trained = sum(row["tokens"] for row in lines_of(run / "metrics.jsonl") if row["kind"] == "train")
     assert [point["tokens"] for point in points][::2] == [0, trained]
 
 
@@ -59,12 +60,22 @@ def test_the_reference_is_sampled_at_the_same_prompts(made, tmp_path):
     sample_reference(tmp_path, run, ruler)
     document = reference_rewards(tmp_path, ruler)
     assert np.shape(document["rewards"]) == (10, 30)
-    assert document["prompts"] == lines(measure(run, ruler))[0]["prompts"]
+    assert document["prompts"] == lines_of(measure(run, ruler))[0]["prompts"]
     # step 0 of the run is the reference too: one sample a prompt of the same distribution
-    start = np.mean(lines(run / "points.jsonl")[0]["rewards"])
+    start = np.mean(lines_of(run / "points.jsonl")[0]["rewards"])
     spread = np.std(document["rewards"]) / math.sqrt(10)
     assert abs(start - np.mean(document["rewards"])) < 5 * spread + 1e-9
     assert reference_rewards(tmp_path, Ruler(ruler.judge, ruler.model, 6, 31)) is None
+
+
+def test_a_text_with_a_line_separator_is_one_row(made, tmp_path):
+    run, ruler = made
+    rows = lines_of(run / "samples.jsonl")
+    rows[0]["text"] = " good\u2028good\x85"
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    (tmp_path / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
+    points = lines_of(measure(tmp_path, ruler))
+    assert points[0]["rewards"][0] == 2 and points[0]["rewards"][1:] == lines_of(run / "points.jsonl")[0]["rewards"][1:]
 
 
 def test_samples_that_are_not_whole_are_refused(made, tmp_path):

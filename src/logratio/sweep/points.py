@@ -199,6 +199,7 @@ def _shown(tokenizer: Any, prompts: Sequence[Ints]) -> list[str]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8") as file:  # splitlines would cut inside a text, at U+2028 and its like
+            return [json.loads(line) for line in file]
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); train that run again.") from error
