@@ -50,10 +50,10 @@ bench: $(STAMP)
 	@$(BIN)/python -m bench vs-trl $(ARGS)
 
 # Reward against KL of every method in the built-in world; ARGS=--quick for one seed of each. What is there is not made
-# again. Results go to build/frontier, the figure of the whole study to docs/frontier.svg.
+# again. Results go to runs/frontier, the figure of the whole study to docs/frontier.svg.
 frontier: $(STAMP)
-	@$(BIN)/logratio sweep recipes/frontier.yaml --output build/frontier$(if $(findstring quick,$(ARGS)),-quick) $(ARGS)
-	@$(if $(findstring quick,$(ARGS)),,cp build/frontier/frontier.svg docs/frontier.svg)
+	@$(BIN)/logratio sweep recipes/frontier.yaml --output runs/frontier$(if $(findstring quick,$(ARGS)),-quick) $(ARGS)
+	@$(if $(findstring quick,$(ARGS)),,cp runs/frontier/frontier.svg docs/frontier.svg)
 
 # A torch that is in .venv already stays, whichever build it is; pip says so if it is out of range.
 $(STAMP): pyproject.toml constraints.txt
