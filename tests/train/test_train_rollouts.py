@@ -13,7 +13,7 @@ from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.models.load import load_model
-from logratio.train.drawn import Choice, read
+from logratio.train.drawn import Choice, read, write
 from logratio.train.phases import Phases, Place
 from logratio.train.preflight.subject import check
 from logratio.train.recipe import resolve
@@ -119,6 +119,12 @@ def test_who_compares_has_its_own_say_about_every_two():
 def test_what_is_judged_alike_or_is_the_same_gives_no_pair(rows):
     group = Choice("pairs").group(rows)
     assert len(group.edges) == 0 and len(group.responses) == 1
+
+
+def test_a_phase_is_read_back_as_it_was_written_whatever_its_texts_hold(tmp_path):
+    rows = [row([1.0, 0.0], responses=["a\u2028b\x85c", "d\r\ne\x1cf"]), row([0.5, 2.0], responses=["", "\u2029"])]
+    write(tmp_path / "rollouts" / "phase.jsonl", rows)
+    assert read(tmp_path / "rollouts" / "phase.jsonl") == rows
 
 
 def test_the_best_alone_is_imitated():

@@ -45,7 +45,8 @@ def read(path: Path) -> list[Row]:
         CheckpointError: The file is gone or no longer what was written.
     """
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with open(path, encoding="utf-8", newline="\n") as lines:  # a text may hold other line separators
+            return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} holds what the run was learning from when it stopped, and cannot be read ({error}); put it back, "
