@@ -19,10 +19,11 @@ from typing import Any
 from logratio.config import JudgeConfig
 from logratio.evaluate.answered import read_answered
 from logratio.evaluate.judged import Judged, accuracy_measures, difference, judge_responses
+from logratio.files import read_rows
 from logratio.maths.intervals import Measure, mean_interval
 from logratio.models.load import load_model
 from logratio.rollout.judges import open_judge
-from logratio.testbed.build import Built, answer, build, finished, read_rows, text_of
+from logratio.testbed.build import Built, answer, build, finished, text_of
 from logratio.testbed.measure import agreement
 from logratio.testbed.trial import QUICKSTART
 from logratio.train.api import train

@@ -23,13 +23,14 @@ from logratio.config import JudgeConfig
 from logratio.evaluate.draw import Drawn, asked, draw
 from logratio.evaluate.kl import divergence
 from logratio.evaluate.worst import By, ranked
+from logratio.files import read_rows
 from logratio.logps.policy import Policy
 from logratio.maths.counter import permutation, stream
 from logratio.maths.intervals import mean_interval
 from logratio.models.load import load_model
 from logratio.rollout.judge import Asked, scores_of
 from logratio.rollout.judges import open_judge
-from logratio.testbed.build import Built, answer, build, finished, read_rows, text_of
+from logratio.testbed.build import Built, answer, build, finished, text_of
 from logratio.testbed.trial import QUICKSTART
 from logratio.train.api import train
 

@@ -11,9 +11,11 @@ from logratio.files import (
     atomic_folder,
     atomic_path,
     content_hash,
+    read_rows,
     read_shard,
     remembered_sha256,
     write_json,
+    write_rows,
     write_shard,
 )
 
@@ -107,3 +109,12 @@ def test_a_folder_is_replaced_when_it_is_complete_and_not_before(tmp_path):
     assert seen() == ["deep/model/part/first"]
     write("fourth")
     assert seen() == ["deep/model/part/fourth"]
+
+
+def test_rows_come_back_whatever_separators_their_texts_hold(tmp_path):
+    rows = [{"text": "one\u2028two\u0085three\x1cfour\r\nfive"}, {"text": "\x0b\x0c"}]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "raw.jsonl").write_text('{"text": "one\u2028two"}\n', encoding="utf-8")
+    assert read_rows(tmp_path / "rows.jsonl") == rows and read_rows(tmp_path / "raw.jsonl") == [
+        {"text": "one\u2028two"}
+    ]

@@ -109,6 +109,17 @@ def write_rows(path: Path, rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_rows(path: Path) -> list[Any]:
+    """Return the rows of a JSONL file. A line ends at a newline alone: a text may hold any other separator as it is.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A line is no JSON.
+    """
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def sha256_file(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     digest = hashlib.sha256()

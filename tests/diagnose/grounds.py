@@ -12,10 +12,11 @@ import numpy as np
 
 from logratio.config import TemplateConfig
 from logratio.data.prepare import tokenize_prompts
+from logratio.files import read_rows
 from logratio.maths.counter import stream
 from logratio.models.load import load_model
 from logratio.rollout.generate import generate, stop_tokens
-from logratio.testbed.build import build, read_rows
+from logratio.testbed.build import build
 from logratio.train.api import train
 
 HAPPY = "happy love loved fun play played smile smiled nice good laughed friend friends hug hugged kind best".split()

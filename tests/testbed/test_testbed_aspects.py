@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from logratio.evaluate.learned import learned
+from logratio.files import read_rows
 from logratio.testbed.aspects import UNREAD, aspect_table
-from logratio.testbed.build import read_rows
 from logratio.testbed.world import World
 from logratio.train.api import train
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from logratio.evaluate.api import evaluate
-from logratio.testbed.build import build, read_rows
+from logratio.files import read_rows
+from logratio.testbed.build import build
 from logratio.testbed.measure import agreement, answers, compared
 from logratio.testbed.quickstart import controls, main
 from logratio.testbed.trial import trial

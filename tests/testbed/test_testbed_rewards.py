@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from logratio.testbed.build import build, read_rows
+from logratio.files import read_rows
+from logratio.testbed.build import build
 from logratio.train.api import train
 
 

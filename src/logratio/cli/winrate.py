@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import ConfigError
+from ..files import read_rows
 from ..report.doubts import doubts
 from ..report.text import number, percent, plain, visible
 
@@ -120,8 +121,7 @@ def _stem(name: str) -> str:
 
 
 def _duels(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "duels.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return read_rows(folder / "duels.jsonl")
 
 
 def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:

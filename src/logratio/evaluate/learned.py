@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import cues
 from ..errors import RunError
-from ..files import write_json
+from ..files import read_rows, write_json
 from ..findings import Drawing, Figure, Finding
 from ..maths.intervals import Measure
 from .explain import Explained, Floats, explain
@@ -64,7 +64,7 @@ def learned(run: Path, *, table: Table = cues.table) -> list[Finding]:
 def _kept(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the held-out pairs and their margins at the last evaluation."""
     try:
-        rows = [json.loads(line) for line in (run / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = read_rows(run / "pairs.jsonl")
         last = (run / "margins.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     except (FileNotFoundError, IndexError) as error:
         raise RunError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from ..batch.group import Ints
 from ..data.prepare import tokenize_prompts
 from ..errors import RunError
+from ..files import read_rows
 from ..logps.policy import Policy
 from ..logps.subject import Subject, compare, subject_of
 from ..models.dropout import returns_dropout
@@ -108,7 +108,7 @@ def _fixed(subject: Subject, tokenizer: Any) -> list[Ints]:
     log = Path(subject.name).parent / "samples.jsonl"
     if subject.config is None or not log.is_file() or not log.stat().st_size:
         raise RunError(f"{subject.name} is no run that sampled prompts of its own; give some with --prompt.")
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(log)
     encoder = tokenizer.backend_tokenizer
     return [
         np.array(encoder.encode(row["prompt"], add_special_tokens=False).ids, np.int32)

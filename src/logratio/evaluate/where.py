@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,7 +14,7 @@ import numpy as np
 from ..batch.group import Group
 from ..batch.packed import pack
 from ..errors import RunError
-from ..files import write_json
+from ..files import read_rows, write_json
 from ..findings import Finding
 from ..logps.policy import Policy, choose_path
 from ..logps.subject import Subject, opened, reference_of, subject_of
@@ -182,7 +181,7 @@ def _kept(run: Path) -> list[Group]:
         RunError: It kept none, or not all of a response's tokens carried loss, which the ids do not tell.
     """
     file = run / "pairs.jsonl"
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    rows = read_rows(file) if file.is_file() else []
     if not rows or "ids" not in rows[0]:
         raise RunError(
             f"{run} kept no held-out pairs with their tokens (pairs.jsonl), as runs do whose objective has a margin "

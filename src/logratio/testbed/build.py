@@ -17,7 +17,7 @@ from typing import Any
 from ..batch.group import Ints
 from ..config import TemplateConfig
 from ..data.prepare import tokenize_prompts
-from ..files import cache_root, content_hash, write_json
+from ..files import cache_root, content_hash, read_rows, write_json
 from ..maths.counter import stream
 from ..models.build import build_llama, save_built, wrap_tokenizer
 from ..models.load import load_model
@@ -162,11 +162,6 @@ def answer(
 def text_of(tokenizer: Any, sample: Sample) -> str:
     """Return a sample as text, without its end token."""
     return str(tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of one of a world's files."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _make(built: Built, say: Say) -> None:

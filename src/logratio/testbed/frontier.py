@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_path
-from .build import Say, build, read_rows
+from ..files import atomic_path, read_rows
+from .build import Say, build
 from .grammar import grammar
 from .lexicon import Size
 from .reward import Reward

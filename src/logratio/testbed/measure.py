@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ..batch.group import Ints
 from ..evaluate.kl import divergence
+from ..files import read_rows
 from ..logps.policy import Policy
 from ..maths.intervals import Measure, mean_interval, share_interval
 from ..models.load import load_model
 from ..rollout.generate import Sample
-from .build import Built, answer, read_rows, text_of
+from .build import Built, answer, text_of
 from .reward import distinct
 from .world import World
 

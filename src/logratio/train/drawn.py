@@ -15,7 +15,7 @@ from ..batch.group import Columns, Floats, Group
 from ..config import RolloutConfig
 from ..data.prompts import Asking
 from ..errors import CheckpointError
-from ..files import atomic_path
+from ..files import atomic_path, read_rows
 from ..objectives.base import Data, Objective
 from ..rollout.generate import Sample
 from ..rollout.judge import Verdict, scores_of
@@ -45,8 +45,7 @@ def read(path: Path) -> list[Row]:
         CheckpointError: The file is gone or no longer what was written.
     """
     try:
-        with open(path, encoding="utf-8", newline="\n") as lines:  # a text may hold other line separators
-            return [json.loads(line) for line in lines]
+        return read_rows(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} holds what the run was learning from when it stopped, and cannot be read ({error}); put it back, "
