@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -15,6 +16,9 @@ from logratio.train.recipe import resolve
 from small_files import write_model, write_pairs
 
 ROOT = Path(__file__).parents[1]
+REWARDS = """def score(prompts, responses, rows):
+    return [float(text.count("good")) for text in responses]
+"""
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
@@ -37,6 +41,9 @@ def place(tmp_path_factory):
     for seed, name in enumerate(("more.jsonl", "held-out.jsonl", "other-texts.jsonl"), 1):
         write_pairs(folder / name, 16, seed)
     (folder / "recipe.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
+    asked = [{"prompt": f"Review the plot of film{n} :"} for n in range(12)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    (folder / "rewards.py").write_text(REWARDS, encoding="utf-8")
     return folder
 
 
