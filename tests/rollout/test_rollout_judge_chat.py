@@ -1,5 +1,6 @@
 """The chat judge against a real server on loopback, which answers, refuses, dawdles, breaks off and talks nonsense."""
 
+import json
 import logging
 import time
 
@@ -91,6 +92,17 @@ def test_an_answer_is_paid_for_once(tmp_path):
             file.write_text(file.read_text().replace("Verdict: ", "Verdict:  "))
         judge_at(server)(PAIR)
         assert len(server.seen) == 6  # damaged ones are asked for again
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "skip"])
+def test_half_an_emoji_in_an_answer_costs_no_verdict(tmp_path, on_failure):
+    halves = "\ud83d fine \ud83d\ude00 \ude00\n"
+    with serving(lambda first, second: f"{halves}Verdict: {'A' if len(first) > len(second) else 'B'}") as server:
+        (found,) = judge_at(server, on_failure=on_failure)(PAIR)
+        (again,) = judge_at(server, on_failure=on_failure)(PAIR)
+    assert found.comparisons == again.comparisons == (Comparison(0, 1, 0.0),) and again.usage["cached"] == 2
+    whole = "\ufffd fine \U0001f600 \ufffd\nVerdict: "
+    assert all(json.loads(file.read_text(encoding="utf-8"))["text"][:-1] == whole for file in kept(tmp_path))
 
 
 def test_a_rubric_of_ones_own_is_what_is_judged_by(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -25,6 +26,7 @@ VERSION = 1
 """Raised whenever what is asked or how it is read changes, so that kept answers are not mistaken for new ones."""
 
 _PATH = "/chat/completions"
+_LONE = re.compile("[\ud800-\udfff]")  # JSON spells them, and its reader joins those that are pairs
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _summed(replies: Sequence[Reply]) -> tuple[str, dict[str, float]]:
 
 
 def _content(body: Mapping[str, Any]) -> str:
-    """Return what the model said.
+    """Return what the model said; half a surrogate pair, which no file can hold, becomes U+FFFD.
 
     Raises:
         Unreadable: The answer is of another form, or was cut off.
@@ -223,7 +225,7 @@ def _content(body: Mapping[str, Any]) -> str:
         raise Unreadable("the answer holds no text")
     if reason == "length":
         raise Unreadable("the answer was cut off at its length limit")
-    return text
+    return _LONE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _kept(file: Path) -> str | None:
