@@ -137,6 +137,16 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for():
     assert len(server.seen) == 1
 
 
+@pytest.mark.parametrize("after", ["nan", "inf", "-inf", "soon"])
+def test_a_wait_that_is_no_number_is_the_waiters_own(after, monkeypatch):
+    monkeypatch.setattr(http, "_FIRST_WAIT", 0.3)
+    with serving(script=[lambda handler: handler.error(429, "slow down", Retry_After=after)]) as server:
+        begun = time.monotonic()
+        (found,) = judge_at(server, concurrency=1)(PAIR)
+        assert time.monotonic() - begun >= 0.15
+    assert found.comparisons == (Comparison(0, 1, 0.0),) and found.usage["retries"] == 1
+
+
 def dawdle(handler):
     time.sleep(1.5)
 
@@ -180,6 +190,8 @@ FAULTS = {
     "cut off": (cut, "the connection failed", True),
     "hung up": (hang_up, "the connection failed", True),
     "no JSON": (lambda handler: handler.send(200, "<html>hello</html>"), "the answer is no JSON", True),
+    "deep JSON": (lambda handler: handler.send(200, "[" * 4000), "the answer is no JSON", True),
+    "deep 500": (lambda handler: handler.send(500, "[" * 4000), "the server answered 500", True),
     "bad request": (lambda handler: handler.error(400, "too long"), r"answered 400 \(too long\)", False),
     "JSON list": (lambda handler: handler.send(200, "[]"), "no JSON object", False),
     "other form": (lambda handler: handler.send(200, '{"choices": []}'), "not in the form of a chat", False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import math
 import os
 import random
 import socket
@@ -163,7 +164,7 @@ class Server:
             raise RequestError(said, passing=status in _PASSING, after=wait)
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of brackets without end
             raise RequestError("the answer is no JSON", passing=True) from None
         if not isinstance(found, dict):
             raise RequestError("the answer is no JSON object")
@@ -226,16 +227,17 @@ def _message(text: str) -> str:
     try:
         error = json.loads(text)["error"]
         said = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     line = "".join(c if c.isprintable() else " " for c in str(said)).strip()[:200]
     return f" ({line})" if line else ""
 
 
 def _seconds(after: str) -> float | None:
-    """Return how long Retry-After asks to wait: seconds, or a date."""
+    """Return how long Retry-After asks to wait: seconds, or a date; None where it says neither."""
     try:
-        return max(float(after), 0.0)
+        wait = float(after)
+        return max(wait, 0.0) if math.isfinite(wait) else None
     except ValueError:
         pass
     try:
