@@ -15,8 +15,7 @@ from typing import Any, Literal
 from ..config import RunConfig
 from ..errors import CheckpointError, LogratioError, RunError
 from ..report.page import write_report
-from ..rollout.judge import IN_MEMORY, Judge
-from ..rollout.judges.function import FunctionJudge
+from ..rollout.judge import IN_MEMORY
 from . import checkpoint, distributed, trackers
 from .assemble import Assembled, assemble
 from .distributed import World
@@ -81,7 +80,8 @@ def train(
         tokenizer: For a loaded model.
         eval_data: As `data`; without it a share of the prompts is held out.
         judge: Who judges fresh responses: as in a recipe, or a function (prompts, responses, rows) → one score a
-            response, lists of one length; a run with such a function cannot be resumed from the command line.
+            response, lists of one length, or an object as `logratio.rollout.judge.Judge`; where it fails,
+            `judge.on_failure` of the recipe says what happens. Such a run cannot be resumed from the command line.
         output: Run directory; default runs/<date>-<model>-<objective>.
         resume: A run directory to continue, or "auto": continue `output` if it holds a run, else start.
         on_event: Called with every `Event`.
@@ -96,7 +96,7 @@ def train(
         tokenizer=tokenizer,
         data=None if _names(data) else data,
         eval_data=None if eval_data is None or _names(eval_data) else eval_data,
-        judge=judge_in_memory(judge) if callable(judge) else None,
+        judge=judge if callable(judge) else None,
     )
     if inputs.model is not None and tokenizer is None:
         raise LogratioError("model is an object and tokenizer is missing: pass tokenizer=… beside it.")
@@ -115,14 +115,6 @@ def train(
         document["output"] = str(output)
     listeners = [on_event] if on_event else []
     return run(resolve(document, recipe), resume=resume, listeners=listeners, inputs=inputs, preflight=preflight)
-
-
-def judge_in_memory(judge: Any) -> Judge:
-    """Return a judge as it is, and a function as one."""
-    if hasattr(judge, "description"):
-        own: Judge = judge
-        return own
-    return FunctionJudge(judge, getattr(judge, "__name__", "given from Python"))
 
 
 def _names(data: Any) -> bool:

@@ -24,6 +24,7 @@ from ..rollout.judge import Judge
 from .distributed import World, wrap
 from .drawn import Choice
 from .gradient import Learner
+from .judges import judges
 from .loop import Fit
 from .memory import Estimate, bin_budget, estimate
 from .moving import MovingReference, weight_bytes
@@ -34,7 +35,7 @@ from .preflight.run import Preflight
 from .preflight.tokens import Tokenised
 from .recipe import Resolved, learning_rate, to_yaml
 from .reference import ReferencePass, describe_reference, live_reference, require_at_hand, standing_reference
-from .rewards import asking_of, judges
+from .rewards import asking_of
 from .rollouts import Draw, RolloutSource
 from .rundir import RunDirectory
 from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16, within_positions, wrap_policy
@@ -81,7 +82,7 @@ def assemble(
         Interrupted: A stop was asked for during the reference pass; finished blocks stay.
         PreflightError: The checks before loading found something wrong.
     """
-    judge, judge_eval = judges(resolved.config, inputs)  # a name that leads nowhere costs least here
+    judge, judge_eval = judges(resolved.config, inputs.judge)  # a name that leads nowhere costs least here
     opening, optimizer = open_run(resolved, directory, world, inputs, preflight, judge)
     config, data, train = opening.config, opening.data, opening.config.train
 

@@ -6,25 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..batch.group import Group, Ints
-from ..config import RunConfig
 from ..data.prompts import Asking
 from ..data.summary import TemplateUse
 from ..errors import ConfigError
 from ..maths.intervals import Measure, mean_interval
 from ..rollout.generate import Sample
 from ..rollout.judge import Asked, Judge, answer_of, thought_and_answer_lengths
-from ..rollout.judges import open_judge
-from .setup import Inputs
 
 _OPENING = 8
 """Last tokens of a prompt in which a template may have opened a thought."""
-
-
-def judges(config: RunConfig, inputs: Inputs) -> tuple[Judge | None, Judge | None]:
-    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told."""
-    own = inputs.judge or (None if config.judge is None else open_judge(config.judge))
-    other = config.eval.judge
-    return own, own if other is None else open_judge(other)
 
 
 def asking_of(

@@ -26,7 +26,6 @@ from ..maths.counter import permutation
 from ..models.load import Loaded, known_positions, load_model, load_tokenizer, loaded
 from ..models.scalar import settle_padding
 from ..rollout.generate import context, stop_tokens
-from ..rollout.judge import Judge
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
@@ -40,14 +39,14 @@ class Inputs:
     Attributes:
         model, tokenizer: A loaded pair, or None.
         data, eval_data: Iterables of rows, or None.
-        judge: Whatever prefers, or None.
+        judge: Whatever prefers, or a function that scores, or None.
     """
 
     model: Any = None
     tokenizer: Any = None
     data: Any = None
     eval_data: Any = None
-    judge: Judge | None = None
+    judge: Any = None
 
 
 @dataclass(frozen=True)

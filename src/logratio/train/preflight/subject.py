@@ -16,12 +16,12 @@ from .. import distributed
 from ..assemble import learner_of, open_run, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
+from ..judges import judges
 from ..memory import use_huge_pages
 from ..opening import Opening
 from ..optim import Optimizer
 from ..recipe import Resolved
 from ..reference import ReferencePass
-from ..rewards import judges
 from ..rundir import RunDirectory
 from ..setup import Inputs
 from ..source import FileSource, read_groups
@@ -72,7 +72,7 @@ def check(
 def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
     world, emit = checks.world, checks.emit
     fresh = resolved.config.rollout is not None
-    judge, _ = judges(resolved.config, inputs)
+    judge, _ = judges(resolved.config, inputs.judge)
     opening, optimizer = open_run(resolved, checks.directory, world, inputs, None if fresh else checks, judge)
     emit(
         "open", lines=opening.lines(), steps=opening.steps, directory="", config=opening.config.model_dump(mode="json")

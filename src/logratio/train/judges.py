@@ -1,0 +1,102 @@
+"""Who judges in a run: what the recipe names, or what was given from Python, which is checked at every call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ..config import RunConfig
+from ..errors import LogratioError
+from ..rollout.judge import Asked, Comparison, Judge, OnFailure, Verdict, settled
+from ..rollout.judges import open_judge
+from ..rollout.judges.function import FunctionJudge
+
+
+def judges(config: RunConfig, given: Any) -> tuple[Judge | None, Judge | None]:
+    """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told.
+
+    Args:
+        config: The recipe that the run goes by: what it says of failures holds for a judge from Python too.
+        given: A judge or a function from Python, in place of the one that the recipe names; None without one.
+
+    Raises:
+        LogratioError: A judge cannot be opened; one sentence.
+    """
+    named, other = config.judge, config.eval.judge
+    own: Judge | None = None
+    if given is not None:
+        own = judge_in_memory(given, "stop" if named is None else named.on_failure)
+    elif named is not None:
+        own = open_judge(named)
+    return own, own if other is None else open_judge(other)
+
+
+def judge_in_memory(judge: Any, on_failure: OnFailure) -> Judge:
+    """Return a judge from Python with its verdicts checked, and a function, whatever its attributes, as a judge."""
+    plain = inspect.isroutine(judge) or isinstance(judge, partial)
+    if plain or not hasattr(judge, "description"):
+        name = getattr(judge, "__name__", None) or "given from Python"
+        return FunctionJudge(judge, name, on_failure=on_failure)
+    return CheckedJudge(judge, on_failure)
+
+
+class CheckedJudge:
+    """A judge of a person's own, of which only whole verdicts of plain numbers are taken.
+
+    What it raises is a failure on all prompts that it was asked about. Where failures are to be skipped, it is then
+    asked about each prompt by itself, so that only those are lost that it fails on.
+    """
+
+    def __init__(self, judge: Judge, on_failure: OnFailure) -> None:
+        self.description = str(judge.description)
+        self._judge, self._on_failure = judge, on_failure
+
+    def __call__(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """Return a verdict for each prompt.
+
+        Raises:
+            JudgeError: It fails or answers nonsense, with "stop"; or not one verdict for each prompt.
+        """
+        try:
+            verdicts = self._of(asked)
+        except LogratioError:  # says already what is wrong
+            if self._on_failure == "stop":
+                raise
+            verdicts = [self._alone(one) for one in asked]
+        except Exception as error:  # whatever a person's code raises
+            alone = self._on_failure == "skip" and len(asked) > 1
+            verdicts = [self._alone(one) if alone else _failed(error) for one in asked]
+        return settled(self.description, asked, verdicts, self._on_failure)
+
+    def _of(self, asked: Sequence[Asked]) -> list[Verdict]:
+        return [_plain(verdict) for verdict in self._judge(asked)]
+
+    def _alone(self, one: Asked) -> Verdict:
+        try:
+            (verdict,) = self._of([one])
+        except Exception as error:
+            return _failed(error)
+        return verdict
+
+
+def _failed(error: Exception) -> Verdict:
+    said = " ".join(str(error).split())[:200]
+    kind = type(error).__name__
+    return Verdict(failed=f"it raised {kind}: {said}" if said else f"it raised {kind}")
+
+
+def _plain(verdict: Any) -> Verdict:
+    """Return a verdict with Python's own numbers, which a file can hold; one that failed where it has others."""
+    if not isinstance(verdict, Verdict):
+        return Verdict(failed=f"it returned {type(verdict).__name__} in place of a Verdict")
+    try:
+        scores = None if verdict.scores is None else tuple(float(score) for score in verdict.scores)
+        comparisons = tuple(
+            Comparison(int(one.first), int(one.second), float(one.probability)) for one in verdict.comparisons
+        )
+        usage: Mapping[str, float] = {str(name): float(value) for name, value in verdict.usage.items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        return Verdict(failed=f"its verdict holds what is no number ({' '.join(str(error).split())[:200]})")
+    return Verdict(scores, comparisons, bool(verdict.both_bad), str(verdict.failed), usage)
