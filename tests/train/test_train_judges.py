@@ -12,6 +12,7 @@ from logratio.rollout.judge import Asked, Comparison, Verdict
 from logratio.train.drawn import read
 from logratio.train.judges import judge_in_memory
 
+CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if not add_generation_prompt %}</s>{% endif %}"
 ASKED = [Asked(" the film", (" good", " bad plot")), Asked(" a plot", (" very", " so very"))]
 
 
@@ -52,6 +53,18 @@ def not_of_good(prompts, responses, rows):
     return [
         float("nan") if "good" in prompt else float(len(text)) for prompt, text in zip(prompts, responses, strict=True)
     ]
+
+
+def test_a_judge_reads_chats_and_nothing_need_be_held_out(tmp_path):
+    def chats(n):
+        return [{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in small_run.pairs(n)]
+
+    named = world(tmp_path, lengths, rows=chats, **{"eval.holdout": 0})
+    folder = tmp_path / "start"
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**told, "chat_template": CHAT}))
+    run = small_run.run(**named)
+    assert run.status == "finished" and all(row["prompt"][0]["role"] == "user" for row in drawn(run))
 
 
 def test_what_a_recipe_says_of_failures_holds_for_a_function_from_python(tmp_path):

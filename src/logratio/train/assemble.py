@@ -344,7 +344,8 @@ def _validation(
         held = read_groups(data.groups, data.held_out, train_values)
     generates = learner.needs.head == "lm"  # a reward model does not
     shown = _that_fit(held, passing)[: config.eval.samples] if generates else []
-    asking = {} if judge is None else asking_of(held, data.shown, data.prepared.report.template, tokenizer)
+    rows = data.shown if isinstance(data.prepared, Prompted) else None
+    asking = {} if judge is None else asking_of(held, rows, data.prepared.report.template, tokenizer)
 
     def live() -> AbstractContextManager[Policy]:
         if learner.moving is not None:

@@ -18,22 +18,22 @@ _OPENING = 8
 
 
 def asking_of(
-    held: Sequence[Group], shown: Sequence[Asking], template: TemplateUse | None, tokenizer: Any
+    held: Sequence[Group], shown: Sequence[Asking] | None, template: TemplateUse | None, tokenizer: Any
 ) -> dict[bytes, Asking]:
     """Return what a judge is told of each held-out prompt, by its tokens: its row, or of plain text the text alone.
 
     Args:
         held: The groups evaluated on.
-        shown: Their rows, where responses are drawn; else empty.
+        shown: Their rows, where responses are drawn; None where the data holds responses.
         template: The chat template in use.
         tokenizer: Turns tokens into text.
 
     Raises:
         ConfigError: The data are chats that are learned from as they are: of those tokens alone are at hand.
     """
-    if shown:
+    if shown is not None:
         return {group.prompt.tobytes(): one for group, one in zip(held, shown, strict=True)}
-    if template is not None:
+    if held and template is not None:
         raise ConfigError(
             "eval.judge is given, and these rows are chats, of which a run on given responses keeps the tokens and not "
             "the messages that a judge reads; leave it out, and judge the finished run with `logratio winrate`."
