@@ -6,11 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 import small_run
+import torch
 
-from logratio.errors import JudgeError
+from logratio.errors import ConfigError, JudgeError
 from logratio.rollout.judge import Asked, Comparison, Verdict
+from logratio.train.distributed import World
 from logratio.train.drawn import read
-from logratio.train.judges import judge_in_memory
+from logratio.train.judges import judge_in_memory, judges
+from logratio.train.recipe import resolve
+from logratio.train.setup import Inputs
 
 CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if not add_generation_prompt %}</s>{% endif %}"
 ASKED = [Asked(" the film", (" good", " bad plot")), Asked(" a plot", (" very", " so very"))]
@@ -137,3 +141,30 @@ def test_a_function_that_describes_itself_is_a_function(wrapped):
     own.description = "counts letters"
     found = judge_in_memory(own, "stop")(ASKED)
     assert [verdict.scores for verdict in found] == [(5.0, 9.0), (5.0, 8.0)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"objective": "reward"}, "objective reward trains a model that scores"),
+        ({"eval": {"samples": 0}}, "eval.samples is 0"),
+    ],
+    ids=["a reward model", "no samples"],
+)
+def test_a_judge_of_samples_that_never_are_is_refused(recipe, says):
+    evaluated = {"judge": "rewards.py:score", **recipe.get("eval", {})}
+    with pytest.raises(ConfigError, match=f"eval.judge is given, and {says}"):
+        resolve({"model": "m", "data": "d", **recipe, "eval": evaluated})
+
+
+def test_a_judge_of_samples_needs_prompts_to_sample_and_one_process_to_ask_it(tmp_path):
+    (tmp_path / "rewards.py").write_text("def score(prompts, responses, rows):\n    return [1.0] * len(responses)\n")
+    recipe = {"model": "m", "data": "d", "eval": {"judge": f"{tmp_path}/rewards.py:score"}}
+    held, none = resolve(recipe).config, resolve(recipe, {"eval.holdout": 0}).config
+    alone, two = World(0, 1, "none", torch.device("cpu")), World(0, 2, "replicate", torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"eval\.holdout is 0 without eval\.data"):
+        judges(none, Inputs(), alone)
+    with pytest.raises(ConfigError, match="there are 2 processes, of which each would ask it"):
+        judges(held, Inputs(), two)
+    for config, inputs in ((held, Inputs()), (none, Inputs(eval_data=[{"prompt": " a"}]))):
+        assert judges(config, inputs, alone)[1].description.startswith("function ")

@@ -82,7 +82,7 @@ def assemble(
         Interrupted: A stop was asked for during the reference pass; finished blocks stay.
         PreflightError: The checks before loading found something wrong.
     """
-    judge, judge_eval = judges(resolved.config, inputs.judge)  # a name that leads nowhere costs least here
+    judge, judge_eval = judges(resolved.config, inputs, world)  # a name that leads nowhere costs least here
     opening, optimizer = open_run(resolved, directory, world, inputs, preflight, judge)
     config, data, train = opening.config, opening.data, opening.config.train
 

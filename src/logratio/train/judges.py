@@ -12,22 +12,28 @@ from ..errors import LogratioError
 from ..rollout.judge import Asked, Comparison, Judge, OnFailure, Verdict, settled
 from ..rollout.judges import open_judge
 from ..rollout.judges.function import FunctionJudge
+from .distributed import World
+from .setup import Inputs
+from .unread import require_samples_drawn
 
 
-def judges(config: RunConfig, given: Any) -> tuple[Judge | None, Judge | None]:
+def judges(config: RunConfig, inputs: Inputs, world: World) -> tuple[Judge | None, Judge | None]:
     """Return who judges what is learned from, and who judges the samples of evaluations: the same unless told.
 
     Args:
         config: The recipe that the run goes by: what it says of failures holds for a judge from Python too.
-        given: A judge or a function from Python, in place of the one that the recipe names; None without one.
+        inputs: Its judge, an object or a function, stands in place of the one that the recipe names.
+        world: The processes.
 
     Raises:
-        LogratioError: A judge cannot be opened; one sentence.
+        LogratioError: A judge cannot be opened, or is one of samples that are not drawn; one sentence.
     """
+    evaluated = inputs.eval_data is not None or config.eval.data is not None
+    require_samples_drawn(config, processes=world.size, given=evaluated)
     named, other = config.judge, config.eval.judge
     own: Judge | None = None
-    if given is not None:
-        own = judge_in_memory(given, "stop" if named is None else named.on_failure)
+    if inputs.judge is not None:
+        own = judge_in_memory(inputs.judge, "stop" if named is None else named.on_failure)
     elif named is not None:
         own = open_judge(named)
     return own, own if other is None else open_judge(other)

@@ -21,7 +21,7 @@ from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
 from .onpolicy import with_rollout
 from .sync import require_movable
-from .unread import require_values_read
+from .unread import require_samples_judged, require_values_read
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
@@ -97,6 +97,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     config = with_rollout(config, objective, head=objective.needs(settings).head)
     require_movable(config, objective.needs(settings))
     require_values_read(config, objective.needs(settings))
+    require_samples_judged(config, objective.needs(settings))
     return Resolved(config, objective, settings, frozenset(flat))
 
 

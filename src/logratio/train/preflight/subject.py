@@ -72,7 +72,7 @@ def check(
 def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
     world, emit = checks.world, checks.emit
     fresh = resolved.config.rollout is not None
-    judge, _ = judges(resolved.config, inputs.judge)
+    judge, _ = judges(resolved.config, inputs, world)
     opening, optimizer = open_run(resolved, checks.directory, world, inputs, None if fresh else checks, judge)
     emit(
         "open", lines=opening.lines(), steps=opening.steps, directory="", config=opening.config.model_dump(mode="json")
