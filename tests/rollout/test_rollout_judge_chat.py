@@ -281,6 +281,37 @@ def test_the_key_is_sent_and_written_nowhere(tmp_path, monkeypatch, caplog, capf
     assert not any(key.encode() in file.read_bytes() for file in files)
 
 
+@pytest.mark.parametrize("name", ["slashes", "codes", "nested", "named"])
+def test_the_key_is_written_nowhere_however_json_spells_it(name, tmp_path, monkeypatch, caplog, capfd):
+    key = "sk-ab/cd+7f3a"
+    escaped = {
+        "slashes": key.replace("/", "\\/"),
+        "codes": "".join(f"\\u{ord(c):04X}" for c in key),
+        "nested": json.dumps(json.dumps({"key": key}).replace("/", "\\/").replace("+", "\\u002b"))[1:-1],
+        "named": key,
+    }[name]
+    said = f'{{"key {key}": 1}}' if name == "named" else f'"bad {escaped}"'
+    monkeypatch.setenv("MY_JUDGE_KEY", key)
+    caplog.set_level(logging.DEBUG)
+
+    def echo(handler):
+        message = f'{{"content": "Your key is {escaped}.\\nVerdict: A"}}'
+        handler.send(200, f'{{"choices": [{{"message": {message}}}]}}')
+
+    def blurt(handler):
+        handler.send(500, f'{{"error": {{"message": {said}}}}}')
+
+    with serving(key=key, script=[echo, echo, blurt]) as server:
+        judge = judge_at(server, api_key_env="MY_JUDGE_KEY", retries=0, concurrency=1)
+        judge(PAIR)
+        with pytest.raises(JudgeError, match=r"answered 500 .*\[key\]") as told:
+            judge(THREE)
+    written = [file.read_text(encoding="utf-8") for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(written) == 2 and all("[key]" in text for text in written)
+    shown = [*written, str(told.value), repr(told.value), repr(vars(judge)), caplog.text, *capfd.readouterr()]
+    assert not any(part in text for text in shown for part in ("ab/cd", "ab\\", "7f3a", "u0037"))
+
+
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_redirect_takes_the_key_nowhere(status, monkeypatch):
     monkeypatch.setenv("MY_JUDGE_KEY", "sk-secret")

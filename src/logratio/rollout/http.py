@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -155,7 +156,7 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             raise RequestError(f"the connection failed ({type(error).__name__})", passing=True) from None
         if status != 200:
-            said = f"the server answered {status}{_message(text)}"
+            said = f"the server answered {status}{self._message(text)}"
             if status in _HOPELESS or 300 <= status < 400:
                 raise RequestError(f"{self.url}{path}: {said}; check url, model and key", hopeless=True)
             wait = None if after is None else _seconds(after)
@@ -163,7 +164,7 @@ class Server:
                 raise RequestError(f"{said} and asks to wait {wait:.0f} s")
             raise RequestError(said, passing=status in _PASSING, after=wait)
         try:
-            found = json.loads(text)
+            found = self._parsed(text)
         except (ValueError, RecursionError):  # the latter of brackets without end
             raise RequestError("the answer is no JSON", passing=True) from None
         if not isinstance(found, dict):
@@ -171,7 +172,7 @@ class Server:
         return found
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, str | None, str]:
-        """Send one request; return status, Retry-After and text, the key blotted out."""
+        """Send one request; return status, Retry-After and text, in which the key may stand: `_parsed` blots it out."""
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=self.timeout)
@@ -203,8 +204,27 @@ class Server:
             raise RequestError(f"the answer is longer than {LARGEST >> 20} MiB")
         if declared is not None and declared.isdigit() and len(raw) < int(declared):
             raise http.client.IncompleteRead(raw)
-        text = raw.decode("utf-8", "replace")
-        return response.status, response.getheader("Retry-After"), text.replace(self.key, "[key]") if self.key else text
+        return response.status, response.getheader("Retry-After"), raw.decode("utf-8", "replace")
+
+    def _parsed(self, text: str) -> Any:
+        """Return what an answer's JSON holds; the key is blotted out only now, since JSON may spell it otherwise.
+
+        Raises:
+            ValueError: It is no JSON.
+            RecursionError: It is too deep.
+        """
+        found = json.loads(text)
+        return _blotted(found, _spellings(self.key)) if self.key else found
+
+    def _message(self, text: str) -> str:
+        """Return what an error answer says, shortened, as a clause; "" where it says nothing that can be read."""
+        try:
+            error = self._parsed(text)["error"]
+            said = str(error["message"] if isinstance(error, dict) else error)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        line = "".join(c if c.isprintable() else " " for c in said).strip()[:200]
+        return f" ({line})" if line else ""
 
 
 def _hang_up(sock: socket.socket, late: threading.Event) -> None:
@@ -222,15 +242,19 @@ def _on_this_machine(host: str) -> bool:
         return False
 
 
-def _message(text: str) -> str:
-    """Return what an error answer says, shortened, as a clause; "" where it says nothing that can be read."""
-    try:
-        error = json.loads(text)["error"]
-        said = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    line = "".join(c if c.isprintable() else " " for c in str(said)).strip()[:200]
-    return f" ({line})" if line else ""
+def _spellings(key: str) -> re.Pattern[str]:
+    r"""Return what matches a key, also in a text that is JSON itself, as an error passed on: \/ for /, \u002d for -."""
+    return re.compile(r"\\{0,8}".join(rf"(?:{re.escape(c)}|(?i:u{ord(c):04x}))" for c in key))
+
+
+def _blotted(found: Any, key: re.Pattern[str]) -> Any:
+    if isinstance(found, str):
+        return key.sub("[key]", found)
+    if isinstance(found, list):
+        return [_blotted(one, key) for one in found]
+    if isinstance(found, dict):
+        return {_blotted(name, key): _blotted(one, key) for name, one in found.items()}
+    return found
 
 
 def _seconds(after: str) -> float | None:
