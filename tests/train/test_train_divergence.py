@@ -134,4 +134,4 @@ def test_a_model_in_memory_cannot_be_its_own_second_model(tmp_path):
 def test_several_processes_are_refused_with_the_remedy():
     config = resolve({"model": "m", "data": "d", "objective": "tdpo"}).config
     with pytest.raises(ConfigError, match="is at hand on one process only, and there are 2; start one process"):
-        require_at_hand(config, None, World(0, 2, "shard", torch.device("cpu")), given=False)
+        require_at_hand(config, None, World(0, 2, "shard", torch.device("cpu")), given=False, divergence=True)

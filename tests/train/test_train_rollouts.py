@@ -346,6 +346,14 @@ def test_a_function_given_from_python_judges_and_the_opening_says_what_the_run_t
     assert "second model" in lines and "while responses are drawn, keys and values 4.00 MiB" in lines
 
 
+def test_a_model_in_memory_is_no_live_reference_of_fresh_responses_and_the_sentence_says_why(tmp_path):
+    arguments = world(tmp_path)
+    held = load_model(arguments["model"])
+    arguments |= {"model": held.model, "tokenizer": small_run.word_tokenizer()}
+    with pytest.raises(ConfigError, match="objective grpo reads the reference's log-probs of responses as they are dr"):
+        small_run.run(**arguments, output=str(tmp_path / "run"))
+
+
 def test_checks_before_a_run_say_that_there_is_nothing_yet_to_look_at(tmp_path):
     arguments, told = world(tmp_path), []
     recipe = {name: value for name, value in arguments.items() if name != "eval.samples"}

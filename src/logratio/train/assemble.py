@@ -201,7 +201,8 @@ def open_run(
     model = policy_of(resolved, world, tokenizer, inputs)
     reference = describe_reference(resolved.config, model) + described(resolved.config.reference_sync)
     if _at_hand(resolved):
-        require_at_hand(resolved.config, model, world, given=inputs.model is not None)
+        divergence = resolved.objective.needs(resolved.settings).divergence
+        require_at_hand(resolved.config, model, world, given=inputs.model is not None, divergence=divergence)
     bf16 = uses_bf16(resolved.config, world)
     needs = resolved.objective.needs(resolved.settings)
     valued = value_part(resolved.config, needs, model, tokenizer, world.device)

@@ -60,7 +60,7 @@ def live_reference(config: RunConfig, model: Loaded, policy: Policy, *, bf16: bo
     yield Policy(other.model, path=policy.path).eval()
 
 
-def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bool) -> None:
+def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bool, divergence: bool) -> None:
     """Refuse what leaves no live reference beside the policy at every step.
 
     Args:
@@ -68,21 +68,23 @@ def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bo
         model: What is trained.
         world: The processes.
         given: Whether the model was given as an object, which cannot be read again.
+        divergence: Whether the objective reads the divergence from it; otherwise fresh responses need it.
 
     Raises:
         ConfigError: There are several processes, or no second copy of the model can be had.
     """
-    name = config.objective["name"]
+    reads = f"objective {config.objective['name']} reads the reference's whole distribution at each token"
+    if not divergence:
+        reads = f"objective {config.objective['name']} reads the reference's log-probs of responses as they are drawn"
     if world.size > 1:
         raise ConfigError(
-            f"objective {name} reads the reference's whole distribution at each token, which is at hand on one process "
-            f"only, and there are {world.size}; start one process, or choose an objective that reads log-probs alone."
+            f"{reads}, which is at hand on one process only, and there are {world.size}; start one process, or choose "
+            "an objective that reads log-probs alone."
         )
     if given and model.adapter == "none" and config.reference == "start" and config.reference_sync.every is None:
         raise ConfigError(
-            f"objective {name} reads the reference's whole distribution at each token, and a model given as an object "
-            "cannot be read again as its own reference; give the model by name or with an adapter, or set "
-            "reference: PATH."
+            f"{reads}, and a model given as an object cannot be read again as its own reference; give the model by "
+            "name or with an adapter, or set reference: PATH."
         )
 
 
