@@ -233,14 +233,14 @@ TOKENS = (
     Fault(
         10,
         "positions go through the whole row, whatever stands in it",
-        around("logratio.logps.policy.Policy._run", positions_of_the_row),
+        around("logratio.logps.trunk.Trunk.run", positions_of_the_row),
         by_check("prefix_sharing", **{"train.path": "shared"}),
         "a response sees its sibling, or stands at another position",
     ),
     Fault(
         10,
         "positions go through the whole row, and models have learned positions",
-        around("logratio.logps.policy.Policy._run", positions_of_the_row),
+        around("logratio.logps.trunk.Trunk.run", positions_of_the_row),
         by_check("batch_order", world=dropout_world, objective="sft", **{"train.path": "shared"}),
         "a group sees what stands before it",
     ),
