@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import small_run
+import torch
 from test_train_resume import kill_test
 
 from logratio.batch.needs import Needs
 from logratio.config import RolloutConfig
-from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError
+from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError, MemoryBudgetError
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.models.load import load_model
@@ -352,6 +353,23 @@ def test_a_model_in_memory_is_no_live_reference_of_fresh_responses_and_the_sente
     arguments |= {"model": held.model, "tokenizer": small_run.word_tokenizer()}
     with pytest.raises(ConfigError, match="objective grpo reads the reference's log-probs of responses as they are dr"):
         small_run.run(**arguments, output=str(tmp_path / "run"))
+
+
+def test_drawing_that_does_not_fit_names_what_it_takes(tmp_path):
+    arguments = world(tmp_path)
+    model = load_model(arguments["model"]).model
+    arguments |= {"model": model, "tokenizer": small_run.word_tokenizer(), "objective": {"name": "grpo", "beta": 0}}
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def fill(event):
+        if event.kind == "open":
+            model.model.layers[0].register_forward_pre_hook(full)
+
+    with pytest.raises(MemoryBudgetError, match=r"^phase 1: out of memory while 4 responses \(rollout\.k\)") as caught:
+        small_run.run(**arguments, **{"eval.holdout": 0}, output=str(tmp_path / "run"), on_event=fill)
+    assert "6 tokens (rollout.max_new_tokens)" in str(caught.value) and "(train.bin_tokens)" in str(caught.value)
 
 
 def test_checks_before_a_run_say_that_there_is_nothing_yet_to_look_at(tmp_path):

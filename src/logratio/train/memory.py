@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..batch.group import Group
-from ..config import TrainConfig
+from ..config import RolloutConfig, TrainConfig
 from ..errors import MemoryBudgetError
 from ..logps.value import Critic
 from ..rollout.generate import HELD
@@ -205,6 +205,31 @@ def within_memory(doing: str, groups: Iterable[Group], bin_tokens: int) -> Itera
         raise MemoryBudgetError(
             f"{doing}: out of memory with bins of {bin_tokens} tokens (the longest group has {longest}); {bins}turn on "
             "train.checkpointing, or lower tokens.max_length (before resuming, in the run's config.yaml)."
+        ) from error
+
+
+@contextmanager
+def drawing_within_memory(phase: int, rollout: RolloutConfig, bin_tokens: int) -> Iterator[None]:
+    """Turn running out of memory while responses are drawn, judged and scored into one sentence.
+
+    Args:
+        phase: Counted from 0.
+        rollout: How they are drawn.
+        bin_tokens: Tokens a bin may hold.
+
+    Raises:
+        MemoryBudgetError: It does not fit; names the knobs.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
+        raise MemoryBudgetError(
+            f"phase {phase + 1}: out of memory while {rollout.k} responses (rollout.k) of at most "
+            f"{rollout.max_new_tokens} tokens (rollout.max_new_tokens) are drawn to each prompt, judged, and scored in "
+            f"bins of {bin_tokens} tokens (train.bin_tokens); lower one of them (before resuming, in the run's "
+            "config.yaml)."
         ) from error
 
 

@@ -26,6 +26,7 @@ from ..rollout.mixture import generate_between
 from . import drawn
 from .drawn import Choice, Row
 from .gradient import Learner
+from .memory import drawing_within_memory
 from .phases import Phases, Place
 from .rewards import asked_of, text_of
 from .rundir import RunDirectory
@@ -148,12 +149,14 @@ class RolloutSource:
         """Return step `index`; its phase is drawn with the first of its steps, and otherwise read where it is not held.
 
         Raises:
+            MemoryBudgetError: Drawing, judging or scoring does not fit.
             JudgeError: The judge failed, and nothing is to be skipped; or it failed on a whole batch.
             CheckpointError: The file of a phase that had begun is gone.
         """
         place = self.phases.place(index)
         if place.first:
-            self._held = self._drawn(place.phase)
+            with drawing_within_memory(place.phase, self.draw.rollout, self.learner.bin_tokens):
+                self._held = self._drawn(place.phase)
         elif self._held is None or self._held.number != place.phase:
             self._held = self._read(place.phase)
         return Step(index, self._groups(self._held, place), self._held.measures[place.batch])
