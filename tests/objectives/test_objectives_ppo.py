@@ -118,6 +118,9 @@ def test_beta_rises_above_the_target_falls_below_and_never_by_more_than_a_fifth(
     assert next_beta(0.1, 6.6, target=6.0, responses=100, horizon=1000) == pytest.approx(0.1 * (1 + 0.1 * 0.1))
     assert next_beta(0.1, 60.0, target=6.0, responses=100, horizon=1000) == pytest.approx(0.1 * 1.02)
     assert next_beta(0.1, -9.0, target=6.0, responses=100, horizon=1000) == pytest.approx(0.1 * 0.98)
+    for responses in (1000, 1024, 10**6):  # a phase beyond the horizon moves β as one of the horizon's length
+        assert next_beta(0.05, 0.0, target=6.0, responses=responses, horizon=1000) == pytest.approx(0.04)
+        assert next_beta(0.05, 60.0, target=6.0, responses=responses, horizon=1000) == pytest.approx(0.06)
 
 
 def test_an_adaptive_beta_follows_the_phases_kl_and_a_fixed_one_stays():
@@ -137,6 +140,12 @@ def test_an_adaptive_beta_follows_the_phases_kl_and_a_fixed_one_stays():
 def test_a_horizon_without_a_target_is_refused():
     with pytest.raises(ValidationError, match="kl_horizon is 5 without kl_target"):
         PpoSettings(kl_horizon=5)
+
+
+def test_a_beta_of_0_that_is_to_follow_the_kl_is_refused():
+    with pytest.raises(ValidationError, match="beta is 0 with kl_target 6, .* never moves; begin with a beta above 0"):
+        PpoSettings(beta=0, kl_target=6)
+    assert PpoSettings(beta=0).kl_target is None and PpoSettings(beta=1e-6, kl_target=6).beta == 1e-6
 
 
 def floats(values):

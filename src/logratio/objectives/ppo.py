@@ -43,11 +43,16 @@ class PpoSettings(Settings):
     missing_eos: float | None = Field(-1.0, description="score of a response that did not end; null: the judge's")
 
     @model_validator(mode="after")
-    def _horizon_is_read(self) -> PpoSettings:
+    def _beta_can_follow(self) -> PpoSettings:
         if self.kl_target is None and self.kl_horizon != type(self).model_fields["kl_horizon"].default:
             raise ValueError(
                 f"kl_horizon is {self.kl_horizon:g} without kl_target, and a β that stays has no horizon; "
                 "give kl_target too, or leave kl_horizon out."
+            )
+        if self.kl_target is not None and not self.beta:
+            raise ValueError(
+                f"beta is 0 with kl_target {self.kl_target:g}, and β follows the KL by factors, so that from 0 it "
+                "never moves; begin with a beta above 0, or leave kl_target out."
             )
         return self
 
@@ -91,7 +96,9 @@ def value_loss(value: Tensor, old: Tensor, returns: Tensor, *, clip: float | Non
 
 
 def next_beta(beta: float, penalty: float, *, target: float, responses: float, horizon: float) -> float:
-    """Return β·(1 + clip(KL/target − 1, ±0.2)·n/horizon). Ziegler et al. 2019 (arXiv:1909.08593), section 2.2.
+    """Return β·(1 + clip(KL/target − 1, ±0.2)·min(n/horizon, 1)), within a fifth of β and so above 0 as β is.
+
+    Ziegler et al. 2019 (arXiv:1909.08593), section 2.2, which has no minimum: there n is far below the horizon.
 
     Args:
         beta: β of the phase, in 1/nat.
@@ -101,7 +108,7 @@ def next_beta(beta: float, penalty: float, *, target: float, responses: float, h
         horizon: Responses, > 0.
     """
     error = float(np.clip(penalty / target - 1, -_STEEPEST, _STEEPEST))
-    return beta * (1 + error * responses / horizon)
+    return beta * (1 + error * min(responses / horizon, 1.0))
 
 
 def rewards(group: Group, settings: PpoSettings, beta: float) -> NDArray[np.float64]:
