@@ -15,6 +15,7 @@ from logratio.exact.tree import tree
 from logratio.maths.advantages import group_advantages
 from logratio.objectives import dpo, labelling, nash_md, onpolicy
 from logratio.objectives.mixture import with_sft
+from logratio.testing.cases import case, variants
 from logratio.testing.enumerated import random_setting
 from logratio.testing.worlds import KINDS, random_groups, with_rivals
 
@@ -160,6 +161,23 @@ def test_the_trainer_s_own_log_probs_go_before_the_sampler_s():
 def test_one_response_a_prompt_is_refused_with_the_remedy(name):
     with pytest.raises(ConfigError, match=f"rollout.k is 1, but {name} .* set rollout.k to 2"):
         labelled(name, phase(2, k=1))
+
+
+def test_what_an_objective_says_that_it_needs_is_what_its_label_refuses_to_go_without():
+    told = {}
+    for name in objectives.names():
+        objective = objectives.load(name)
+        for settings in variants(objective) if objective.data == "prompts" else ():
+            try:
+                case(objective, settings, k=1)
+                enough = 1
+            except ConfigError:
+                enough = 2
+            assert objective.responses(settings) == enough, (name, settings)
+            told.setdefault(name, set()).add(enough)
+    assert told.pop("reinforce_pp") == told.pop("nash_md") == {1, 2}  # as they are set
+    assert {name for name, found in told.items() if found == {2}} == {"grpo", "gspo", "rloo"}
+    assert {name for name, found in told.items() if found == {1}} >= {"ppo", "xpo"}
 
 
 @pytest.mark.parametrize(

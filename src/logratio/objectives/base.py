@@ -63,6 +63,8 @@ class Objective:
         rivals: Settings → λ in (0, 1] where a phase draws beside each response of the policy one of a rival to compare
             it with, token by token from softmax((1 − λ)·log π + λ·log π_ref), and marks it by 1 in the response column
             `rival` with weight 0; 0 where it draws none.
+        responses: Settings → how many responses of the policy to a prompt a phase has to draw, 2 where each is measured
+            against the others.
         scope: "item" if an item's loss depends on that item alone, "step" if on the whole step.
         suggests: Recipe values (dotted keys) that replace the general defaults, e.g. {"train.lr": 5e-6}.
         suggested_by: Where those come from, or where the defaults do and what is published beyond them.
@@ -84,6 +86,7 @@ class Objective:
     update: Callable[[Logps, PackedBatch, Any], Mapping[str, Tensor]] = lambda logps, batch, settings: {}
     label: Callable[[Sequence[Group], Any, Mapping[str, float]], Labelled] = lambda groups, *others: (groups, {})
     rivals: Callable[[Any], float] = lambda settings: 0.0
+    responses: Callable[[Any], int] = lambda settings: 1
     scope: Literal["item", "step"] = "item"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     suggested_by: str = ""

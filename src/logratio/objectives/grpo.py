@@ -143,6 +143,7 @@ OBJECTIVE = Objective(
     metrics=_metrics,
     needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0 and settings.kl == "k1_reward"),
     label=label,
+    responses=lambda settings: 2,
     suggests={"train.lr": 1e-6},
     suggested_by="Shao et al. 2024, §4.2",
     facts=Facts(

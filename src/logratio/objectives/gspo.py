@@ -89,6 +89,7 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     label=label,
+    responses=lambda settings: 2,
     suggests={"train.lr": 1e-6},
     suggested_by="GRPO's (Shao et al. 2024); the paper gives the clipping range, not the rate",
     facts=Facts(variants=({"normalise": "none"}, {"normalise": "sample"}), population=False),

@@ -115,6 +115,7 @@ OBJECTIVE = Objective(
     metrics=_metrics,
     needs=lambda settings: Needs(reference=True, old=True, ties=True),
     label=label,
+    responses=lambda settings: 1 if settings.mixture else 2,
     rivals=lambda settings: settings.mixture,
     suggests={"train.lr": 1e-6},
     suggested_by="as RLOO, which it shares the estimator with; the paper's models and rates are not published",

@@ -122,6 +122,7 @@ OBJECTIVE = Objective(
     metrics=_metrics,
     needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0),
     label=label,
+    responses=lambda settings: 2 if settings.baseline == "group" else 1,
     suggests={"train.lr": 5e-7},
     suggested_by="the author's published runs; the paper leaves it open",
     facts=Facts(

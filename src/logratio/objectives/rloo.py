@@ -94,6 +94,7 @@ OBJECTIVE = Objective(
     metrics=_metrics,
     needs=lambda settings: Needs(reference=settings.beta > 0, old=settings.beta > 0),
     label=label,
+    responses=lambda settings: 2,
     suggests={"train.lr": 1e-6},
     suggested_by="Ahmadian et al. 2024, appendix",
     facts=Facts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..config import RolloutConfig, RunConfig
 from ..errors import ConfigError
 from ..objectives.base import Objective
@@ -10,13 +12,13 @@ _USES = ("prompts", "pairs", "demonstrations")
 """What an objective learns from that can learn from fresh responses."""
 
 
-def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunConfig:
+def with_rollout(config: RunConfig, objective: Objective, settings: Any) -> RunConfig:
     """Return the recipe with a `rollout` where its objective needs one.
 
     Args:
         config: The recipe.
         objective: What it names.
-        head: What the objective reads.
+        settings: The objective's.
 
     Raises:
         ConfigError: `rollout` or a judge is given to what does not use them, is missing, or contradicts another key.
@@ -28,7 +30,7 @@ def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunCo
     if rollout is None:
         _refuse_judge(config, name)
         return config
-    if objective.data not in _USES or head == "score":
+    if objective.data not in _USES or objective.needs(settings).head == "score":
         raise ConfigError(
             f"rollout is given, but objective {name} learns from {objective.data} that are given, not from fresh "
             "responses; leave rollout out, or choose an on-policy objective, one of pairs, or sft."
@@ -36,6 +38,8 @@ def with_rollout(config: RunConfig, objective: Objective, *, head: str) -> RunCo
     for wrong in (_of_pairs, _of_best, _of_others):
         if says := wrong(config, rollout, objective, name):
             raise ConfigError(says)
+    if says := _of_few(rollout, objective, settings, name):
+        raise ConfigError(says)
     return config
 
 
@@ -53,6 +57,15 @@ def _of_pairs(config: RunConfig, rollout: RolloutConfig, objective: Objective, n
         return f"rollout.k is {rollout.k}, but objective {name} compares two responses to a prompt; draw 2 or more."
     if rollout.edges != "best_worst" and not pairs:
         return f"rollout.edges is {rollout.edges}, but objective {name} compares no responses; leave it out."
+    return ""
+
+
+def _of_few(rollout: RolloutConfig, objective: Objective, settings: Any, name: str) -> str:
+    if rollout.k < (least := objective.responses(settings)):
+        return (
+            f"rollout.k is {rollout.k}, but objective {name}, as it is set, measures each response against the others "
+            f"of its prompt, so that every advantage would be 0; set rollout.k to {least} or more."
+        )
     return ""
 
 

@@ -94,7 +94,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     settings = objective.settings.model_validate(given)
     document["objective"] |= settings.model_dump()
     config = RunConfig.model_validate(document)
-    config = with_rollout(config, objective, head=objective.needs(settings).head)
+    config = with_rollout(config, objective, settings)
     require_movable(config, objective.needs(settings))
     require_values_read(config, objective.needs(settings))
     require_samples_judged(config, objective.needs(settings))
