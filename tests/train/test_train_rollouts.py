@@ -14,6 +14,7 @@ from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError,
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.models.load import load_model
+from logratio.train.checkpoint import load, name_of
 from logratio.train.drawn import Choice, read, write
 from logratio.train.phases import Phases, Place
 from logratio.train.preflight.subject import check
@@ -31,6 +32,9 @@ def fails(prompts, responses, rows):
 
 def fails_on_good(prompts, responses, rows):
     return [float("nan") if "good" in prompt else float(len(text)) for prompt, text in zip(prompts, responses)]
+
+def some(prompts, responses, rows):
+    return [float("nan") if row["n"] % 3 else float(len(text)) for text, row in zip(responses, rows)]
 
 def flat(prompts, responses, rows):
     return [1.0] * len(responses)
@@ -245,6 +249,51 @@ def test_prompts_without_a_verdict_are_left_out_and_counted(tmp_path):
     lost = [each for each in rows if "failed" in each]
     assert 0 < len(lost) < len(rows) and {"good" in each["prompt"] for each in lost} == {True}
     assert sum(own["judge_failures"] for own in trained(run)) == 2 * len(lost)  # every phase has two epochs
+
+
+def numbered(n):
+    return [{"prompt": f" the {small_run.WORDS[i % 9]} {small_run.WORDS[i // 9]}", "n": i} for i in range(n)]
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_a_batch_without_a_verdict_moves_no_weight_and_the_run_goes_on_bit_for_bit(tmp_path, every):
+    arguments = {
+        **world(tmp_path, n=19, rows=numbered),
+        "judge": {"function": f"{tmp_path}/rewards.py:some", "on_failure": "skip"},
+        "rollout": {"k": 2, "max_new_tokens": 4, "every": every},
+        "train.batch_size": 3,
+        "eval.holdout": 0,
+        "keep.last": 9,
+    }
+    run = small_run.run(**arguments, output=str(tmp_path / "whole")).directory
+    rows = trained(run)
+    lost = [n for n, row in enumerate(rows) if row["judge_failures"] == (3 if n < 6 else 1)]
+    assert len(rows) == 7 and lost == [4]
+    assert ["loss" not in row and row["grad_norm"] == 0 for row in rows] == [n in lost for n in range(7)]
+    before, after, then = (load(run / "checkpoints" / name_of(step))[0] for step in (4, 5, 6))
+    assert all(torch.equal(before[name], after[name]) for name in before)  # moments and counts of steps among them
+    assert not all(torch.equal(after[name], then[name]) for name in after)
+    again = {**arguments, "output": str(tmp_path / "run")}
+    assert small_run.run(**again, stop_at=("train", 5, ["SIGTERM"])).status == "interrupted"
+    assert small_run.run(**again, resume="auto").status == "finished"
+    assert files(tmp_path / "run") == files(run) and small_run.metrics(tmp_path / "run") == small_run.metrics(run)
+    weights = [(path / "model" / "model.safetensors").read_bytes() for path in (tmp_path / "run", run)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(("verdicts", "phase", "prompts"), [(1, 5, 30), (0, 4, 16)], ids=["at first", "none"])
+def test_a_judge_that_has_fallen_silent_stops_the_run(tmp_path, verdicts, phase, prompts):
+    """In phases of four prompts, of which one that is lost as a whole may be chance."""
+    phases = []
+
+    def silent(prompts, responses, rows):
+        phases.append(len(prompts))
+        return [float("nan") if len(phases) > verdicts else float(len(text)) for text in responses]
+
+    given = {"judge": silent, "judge.on_failure": "skip", "rollout": {"k": 2, "max_new_tokens": 3}, "eval.holdout": 0}
+    with pytest.raises(JudgeError, match=rf"gives no verdict .*, in phase {phase} because it gave the score nan"):
+        small_run.run(**{**world(tmp_path, n=prompts), **given}, output=str(tmp_path / "run"))
+    assert len(trained(tmp_path / "run")) == phase - 1
 
 
 def test_responses_judged_alike_teach_nothing_and_are_counted(tmp_path):

@@ -116,7 +116,7 @@ def due(done: int, steps: int, share: float) -> bool:
 def _coming(job: Fit, index: int) -> tuple[Step, Bins | None]:
     """Read a step and pack it, unless the log-probs of a moving reference are still to come."""
     step = job.source.step(index)
-    return step, Bins.of(job.learner, step) if job.learner.moving is None else None
+    return step, Bins.of(job.learner, step) if job.learner.moving is None and step.groups else None
 
 
 def _train_step(job: Fit, index: int, coming: Iterator[tuple[Step, Bins | None]], began: float) -> dict[str, Any]:
@@ -124,6 +124,9 @@ def _train_step(job: Fit, index: int, coming: Iterator[tuple[Step, Bins | None]]
     if job.learner.moving is not None:
         job.learner.moving.follow(index)
     step, bins = next(coming)
+    if not step.groups:  # a judge had no verdict on any of them: no weight and no moment moves
+        nothing = {"grad_norm": 0.0, "tokens": 0, "tokens_per_s": 0.0, "time": round(time.monotonic() - began, 3)}
+        return {"kind": "train", "step": index + 1, **step.measures, **nothing}
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):
         step = replace(step, groups=job.learner.with_reference(step.groups))
         small = small_square(job.learner, job.optimizer, step) if _probed(job, index) else None

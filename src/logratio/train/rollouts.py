@@ -35,6 +35,9 @@ from .source import FileSource, Step
 Reference = Callable[[], AbstractContextManager[Policy]] | None
 """Yields the reference as a policy; None where none is needed."""
 
+_SILENT = 16
+"""Prompts in a row without a verdict at which a judge is taken to be out of order."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -150,7 +153,7 @@ class RolloutSource:
 
         Raises:
             MemoryBudgetError: Drawing, judging or scoring does not fit.
-            JudgeError: The judge failed, and nothing is to be skipped; or it failed on a whole batch.
+            JudgeError: The judge failed, and nothing is to be skipped; or it fails on everything of late.
             CheckpointError: The file of a phase that had begun is gone.
         """
         place = self.phases.place(index)
@@ -172,12 +175,12 @@ class RolloutSource:
             self.learner, [group for batch in batches for group in batch], number, self.reference
         )
         path = drawn.file_of(self.run.path, number)
-        if failure is not None or not all(self._chosen(rows, batches)):
+        if failure is not None or self._silent(number, rows):
             drawn.write(path, rows)
             raise failure or JudgeError(
-                f"the judge ({self.draw.judge.description}) gave no verdict on any prompt of a batch, so nothing is "
-                f"left to learn from in phase {number + 1}; what was drawn, and why, is in {path}: mend the judge, "
-                "then resume."
+                f"the judge ({self.draw.judge.description}) gives no verdict on any prompt of late, in phase "
+                f"{number + 1} because {rows[0]['failed']}, so nothing is left to learn from; what was drawn, and why, "
+                f"is in {path}: mend the judge, then resume."
             )
         before = {name: value.item() for name, value in self.learner.state.items()}
         columns = [self._columns(groups) for groups in self._chosen(rows, batches)]
@@ -189,6 +192,21 @@ class RolloutSource:
         self.learner.set_state(state)
         return phase
 
+    def _silent(self, number: int, rows: Sequence[Row]) -> bool:
+        """Whether the judge had no verdict on the last prompts, `_SILENT` or more of them, or on any of the run's.
+
+        A small phase may lose all of its prompts to chance; the phases before it, on disk, say whether it did.
+        """
+        lost = 0
+        for phase in range(number, -1, -1):
+            own = rows if phase == number else drawn.read(drawn.file_of(self.run.path, phase))
+            lost += len(own)
+            if drawn.judged(own):
+                return False
+            if lost >= _SILENT:
+                return True
+        return number + 1 == self.phases.count
+
     def _chosen(self, rows: Sequence[Row], batches: Sequence[Sequence[Any]]) -> list[list[Group]]:
         """Return what is learned from of each batch."""
         return [
@@ -197,6 +215,8 @@ class RolloutSource:
 
     def _columns(self, groups: Sequence[Group]) -> list[dict[str, Floats]]:
         """Return the log-probs of a batch under policy and reference as they are now, in the bins that are trained."""
+        if not groups:  # the judge had no verdict on any of this batch
+            return []
         learner = self.learner
         needs = replace(learner.needs, extras=(), divergence=False)
         found: list[dict[str, Floats]] = [{} for _ in groups]
@@ -240,7 +260,7 @@ class RolloutSource:
             known = drawn.judged(own)
             batches.append([_with_columns(self.draw.choice.group(row), row["columns"]) for row in known])
         flat = [group for batch in batches for group in batch]
-        labelled, after = self.learner.objective.label(flat, self.learner.settings, before)
+        labelled, after = self.learner.objective.label(flat, self.learner.settings, before) if flat else (flat, {})
         if [group.row for group in labelled] != [group.row for group in flat]:
             raise ConfigError(
                 f"this objective's label returned {len(labelled)} groups for {len(flat)}, or others; it has to return "

@@ -25,7 +25,7 @@ class Step:
 
     Attributes:
         index: Counted from 0 over the whole run.
-        groups: At most `batch_size` of them; fewer at the end of an epoch.
+        groups: At most `batch_size` of them; fewer at the end of an epoch, none where no fresh response was judged.
         measures: What the source knows of them, for the step's row; metrics by name.
     """
 
