@@ -94,8 +94,17 @@ class Compares:
     def __call__(self, asked):
         return [
             Verdict(comparisons=(Comparison(1, 0, 0.9 if len(one.responses[1]) < len(one.responses[0]) else 0.2),))
+            if len(one.responses) > 1
+            else Verdict()
             for one in asked
         ]
+
+
+def test_a_response_with_none_to_compare_it_with_gets_no_score_to_train_on(tmp_path):
+    rows, file = [row for row in ROWS if row["prompt"] in ("q", "t")], tmp_path / "scores.jsonl"
+    pair, alone = judge_responses(Compares(), read_answered(rows, Counter()), file)
+    assert pair.right() and "neither scored nor compared" in alone.verdict.failed and not alone.right()
+    assert [json.loads(line)["prompt"] for line in file.read_text().splitlines()] == ["q"]
 
 
 def test_two_judges_are_compared_on_the_same_preferences(tmp_path):

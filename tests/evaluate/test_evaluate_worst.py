@@ -84,6 +84,13 @@ def test_a_prompt_without_a_verdict_is_never_picked(run):
     assert found[0].value == min(one.value for one in found)
 
 
+def test_a_judge_that_compares_says_nothing_of_one_sample(run):
+    assert (
+        worst(run, asked(PROMPTS), [lambda asked: [Verdict()] * len(asked)], by="judge", n=6, k=1, max_new_tokens=6)
+        == []
+    )
+
+
 def test_what_a_rule_lacks_is_said(run):
     for by, judges, k, said in (
         ("margin", [], 2, "margin takes 1 judge"),

@@ -9,6 +9,7 @@ from logratio.rollout.judge import (
     Verdict,
     answer_of,
     comparisons_of,
+    scorable,
     scores_of,
     settled,
     thought_and_answer,
@@ -60,6 +61,16 @@ def test_a_judges_own_words_are_left_as_they_are():
 def test_no_verdict_is_no_number(convert):
     with pytest.raises(JudgeError, match="because it fell asleep"):
         convert(Verdict(failed="it fell asleep"))
+
+
+def test_one_response_that_nothing_was_compared_with_has_no_score_and_no_comparison():
+    (alone,) = settled("judge", [Asked("p", ("a",))], [Verdict(usage={"calls": 0})], "stop")
+    assert not alone.failed and comparisons_of(alone) == ()  # a judge that compares has done all that it was asked for
+    assert "neither scored nor compared" in scorable(alone).failed and scorable(alone).usage == {"calls": 0}
+    with pytest.raises(JudgeError, match="neither scored nor compared"):
+        scores_of(alone, 1)
+    for verdict in (Verdict(scores=(0.0,)), Verdict(comparisons=(Comparison(0, 1, 0.5),)), Verdict(failed="no")):
+        assert scorable(verdict) is verdict
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..errors import DataError, RunError
 from ..files import content_hash
 from ..maths.intervals import Measure, mean_interval, share_interval
 from ..records import Text
-from ..rollout.judge import Comparison, Judge, Verdict, comparisons_of, scores_of
+from ..rollout.judge import Comparison, Judge, Verdict, comparisons_of, scorable, scores_of
 from .answered import Answered, read_answered
 from .winrate.kept import Kept
 
@@ -158,7 +158,8 @@ def _batch(judge: Judge, batch: Sequence[Answered], kept: Kept | None) -> list[J
     keys = [_key(judge, one) for one in batch]
     known = {} if kept is None else {key: kept[key] for key in keys if key in kept}
     new = {key: one for key, one in zip(keys, batch, strict=True) if key not in known}
-    verdicts = dict(zip(new, judge([one.asked for one in new.values()]), strict=True)) if new else {}
+    said = judge([one.asked for one in new.values()]) if new else ()
+    verdicts = dict(zip(new, map(scorable, said), strict=True))
     if kept is not None:
         kept.add(_row(key, new[key], verdict, judge) for key, verdict in verdicts.items() if not verdict.failed)
     return [

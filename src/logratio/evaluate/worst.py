@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..rollout.judge import Asked, Judge, answer_of, scores_of
+from ..rollout.judge import Asked, Judge, answer_of, scorable, scores_of
 from .draw import Drawn, Question, draw
 
 By = Literal["judge", "margin", "disagreement"]
@@ -124,4 +124,5 @@ def _mean(values: Floats, different: NDArray[np.bool_]) -> Floats:
 
 def _scores(judge: Judge, asked: Sequence[Asked], k: int) -> list[list[float]]:
     """Return a judge's scores, NaN for a prompt without a verdict."""
-    return [[float("nan")] * k if verdict.failed else list(scores_of(verdict, k)) for verdict in judge(asked)]
+    verdicts = [scorable(verdict) for verdict in judge(asked)]
+    return [[float("nan")] * k if verdict.failed else list(scores_of(verdict, k)) for verdict in verdicts]

@@ -119,15 +119,16 @@ def scores_of(verdict: Verdict, responses: int | None = None) -> tuple[float, ..
     """Return one score for each response: the judge's own, or the share of its comparisons that it wins.
 
     That share, in [0, 1], is the mean probability of being preferred to those that it was compared with; ½ for a
-    response that was compared with none.
+    response that was compared with none, where others were.
 
     Args:
         verdict: Of a judge that did not fail.
         responses: How many there are; default: as many as the verdict speaks of.
 
     Raises:
-        JudgeError: There is no verdict.
+        JudgeError: There is no verdict, or none that says a score: see `scorable`.
     """
+    verdict = scorable(verdict)
     _require(verdict)
     if verdict.scores is not None:
         return verdict.scores
@@ -137,6 +138,13 @@ def scores_of(verdict: Verdict, responses: int | None = None) -> tuple[float, ..
         won[one.first].append(one.probability)
         won[one.second].append(1 - one.probability)
     return tuple(math.fsum(shares) / len(shares) if shares else 0.5 for shares in won)
+
+
+def scorable(verdict: Verdict) -> Verdict:
+    """Return a verdict, or as one that failed where it neither scored nor compared: a lone response has no rank."""
+    if verdict.failed or verdict.scores is not None or verdict.comparisons:
+        return verdict
+    return replace(verdict, failed="it neither scored nor compared, as a judge that compares does to one response")
 
 
 def comparisons_of(verdict: Verdict, *, soft: bool = False) -> tuple[Comparison, ...]:

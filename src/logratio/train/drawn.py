@@ -18,7 +18,7 @@ from ..errors import CheckpointError
 from ..files import atomic_path, read_rows
 from ..objectives.base import Data, Objective
 from ..rollout.generate import Sample
-from ..rollout.judge import Verdict, scores_of
+from ..rollout.judge import Verdict, scorable, scores_of
 
 Row = dict[str, Any]
 """One prompt of a phase, as its file has it: see `row_of`."""
@@ -77,6 +77,7 @@ def row_of(
         rivals: How many of the responses, the last ones, were drawn from a rival.
     """
     row: Row = {"prompt": asking.prompt, "responses": list(texts)}
+    verdict = scorable(verdict)
     if verdict.failed:
         row["failed"] = verdict.failed
     else:

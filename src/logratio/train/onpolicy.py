@@ -38,7 +38,7 @@ def with_rollout(config: RunConfig, objective: Objective, settings: Any) -> RunC
     for wrong in (_of_pairs, _of_best, _of_others):
         if says := wrong(config, rollout, objective, name):
             raise ConfigError(says)
-    if says := _of_few(rollout, objective, settings, name):
+    if says := _of_few(config, rollout, objective, settings):
         raise ConfigError(says)
     return config
 
@@ -60,11 +60,18 @@ def _of_pairs(config: RunConfig, rollout: RolloutConfig, objective: Objective, n
     return ""
 
 
-def _of_few(rollout: RolloutConfig, objective: Objective, settings: Any, name: str) -> str:
+def _of_few(config: RunConfig, rollout: RolloutConfig, objective: Objective, settings: Any) -> str:
+    name, judge = config.objective["name"], config.judge
     if rollout.k < (least := objective.responses(settings)):
         return (
             f"rollout.k is {rollout.k}, but objective {name}, as it is set, measures each response against the others "
             f"of its prompt, so that every advantage would be 0; set rollout.k to {least} or more."
+        )
+    compares = judge is not None and judge.url is not None and judge.form == "compare"
+    if rollout.k < 2 and compares and not objective.rivals(settings):
+        return (
+            f"rollout.k is {rollout.k}, but judge.url names a server that compares responses, so that one alone has no "
+            "score; set rollout.k to 2 or more, or judge.form to score."
         )
     return ""
 
