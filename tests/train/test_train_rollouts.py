@@ -1,6 +1,7 @@
 """Runs on fresh responses: what is drawn, kept, learned from and resumed, and what is refused."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,17 +9,23 @@ import small_run
 import torch
 from test_train_resume import kill_test
 
+from logratio import objectives
 from logratio.batch.needs import Needs
 from logratio.config import RolloutConfig
+from logratio.data.prompts import Asking, PromptGroups
 from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError, MemoryBudgetError
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.models.load import load_model
+from logratio.rollout.judges.function import FunctionJudge
 from logratio.train.checkpoint import load, name_of
+from logratio.train.distributed import World
 from logratio.train.drawn import Choice, read, write
+from logratio.train.gradient import Learner
 from logratio.train.phases import Phases, Place
 from logratio.train.preflight.subject import check
 from logratio.train.recipe import resolve
+from logratio.train.rollouts import Draw
 
 REWARD = """
 def score(prompts, responses, rows):
@@ -294,6 +301,31 @@ def test_a_judge_that_has_fallen_silent_stops_the_run(tmp_path, verdicts, phase,
     with pytest.raises(JudgeError, match=rf"gives no verdict .*, in phase {phase} because it gave the score nan"):
         small_run.run(**{**world(tmp_path, n=prompts), **given}, output=str(tmp_path / "run"))
     assert len(trained(tmp_path / "run")) == phase - 1
+
+
+def test_a_prompt_that_a_phase_has_again_is_answered_anew_and_the_same_whenever_it_is_drawn(tmp_path):
+    policy = Policy(load_model(str(small_run.start_model(tmp_path))).model).eval()
+    objective, rollout = objectives.load("xpo"), RolloutConfig(k=3, max_new_tokens=8)
+    settings = objective.settings()
+    learner = Learner(policy, objective, settings, World(0, 1, "none", torch.device("cpu")), 256, objective.scope)
+    ids = [np.array([5 + i % 5], np.int32) for i in range(12)] * 2  # rows that share a prompt, and two passes
+    prompts = PromptGroups(ids, [])[:]
+    asking = [Asking("", {}, 1.0)] * len(ids)
+    lengths = FunctionJudge(lambda prompts, responses, rows: map(len, responses), "lengths")
+    choice = Choice.of(objective, settings, rollout)
+    draw = Draw(rollout, choice, lengths, asking, small_run.word_tokenizer(), [], seed=3)
+
+    def tokens(phase, prompts):
+        rows, failure = draw.phase(learner, prompts, phase, lambda: nullcontext(policy))
+        assert failure is None
+        return [[*map(str, each["tokens"])] for each in rows]
+
+    found = tokens(0, prompts)
+    for first in range(5):
+        for whose in (slice(3), slice(3, None)):  # the policy's own responses, and those of its rival
+            own = [said for each in found[first:12:5] + found[12 + first :: 5] for said in each[whose]]
+            assert len(set(own)) == len(own) == (18 if first < 2 else 12)
+    assert tokens(0, prompts) == found and tokens(0, prompts[:5]) == found[:5] and tokens(1, prompts) != found
 
 
 def test_responses_judged_alike_teach_nothing_and_are_counted(tmp_path):

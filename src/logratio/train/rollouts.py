@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from ..batch.group import Columns, Floats, Group
+from ..batch.group import Columns, Floats, Group, Ints
 from ..batch.needs import Needs
 from ..config import RolloutConfig
 from ..data.prompts import Asking
@@ -68,7 +69,8 @@ class Draw:
     ) -> tuple[list[Row], LogratioError | None]:
         """Draw and judge; return the rows, and the error of a judge that stopped, with which nothing is judged.
 
-        A sample is a function of (seed, phase, prompt, its number, weights), so a phase drawn again is the same.
+        A sample is a function of (seed, phase, prompt, how often the phase had it before, its number, weights), so a
+        phase drawn again is the same, and a prompt that comes twice in it is answered anew.
         """
         samples = self._samples(learner, prompts, phase, reference)
         rivals = len(samples[0]) - self.rollout.k
@@ -93,7 +95,18 @@ class Draw:
         self, learner: Learner, prompts: Sequence[Group], phase: int, reference: Reference
     ) -> list[list[Sample]]:
         """Return the policy's responses to each prompt, and behind them as many of a rival where there is one."""
-        ids = [group.prompt for group in prompts]
+        found: list[list[Sample]] = [[] for _ in prompts]
+        for again, members in enumerate(_occurrences(prompts)):
+            ids = [prompts[i].prompt for i in members]
+            for i, own in zip(members, self._drawn(learner, ids, (phase, again), reference), strict=True):
+                found[i] = own
+        return found
+
+    def _drawn(
+        self, learner: Learner, ids: Sequence[Ints], turn: tuple[int, int], reference: Reference
+    ) -> list[list[Sample]]:
+        """Return `_samples` of prompts that differ, which come for the `turn[1]`-th time in phase `turn[0]`."""
+        phase, again = turn
         share = learner.objective.rivals(learner.settings)
 
         def how(whose: str) -> dict[str, Any]:
@@ -102,7 +115,7 @@ class Draw:
                 "max_new_tokens": self.rollout.max_new_tokens,
                 "stop_ids": self.stop_ids,
                 "temperature": self.rollout.temperature,
-                "seed": int(stream(self.seed, whose, phase).integers(1 << 62)),
+                "seed": int(stream(self.seed, whose, phase, *([again] if again else [])).integers(1 << 62)),
             }
 
         model = learner.policy.model
@@ -269,6 +282,19 @@ class RolloutSource:
         made = _split(labelled, [len(batch) for batch in batches])
         told = [drawn.measures(own, batch) for own, batch in zip(_split(rows, sizes), batches, strict=True)]
         return _Phase(number, made, told), {**before, **after}
+
+
+def _occurrences(prompts: Sequence[Group]) -> list[list[int]]:
+    """Return the positions at which each prompt comes for the first time, those at which one comes again, and so on."""
+    seen: Counter[bytes] = Counter()
+    turns: list[list[int]] = []
+    for i, group in enumerate(prompts):
+        name = group.prompt.tobytes()
+        if seen[name] == len(turns):
+            turns.append([])
+        turns[seen[name]].append(i)
+        seen[name] += 1
+    return turns
 
 
 @contextmanager
