@@ -183,6 +183,28 @@ def test_the_implicit_reward_is_beta_times_the_log_ratio(run, key):
     assert len(set(verdict.scores)) == 2
 
 
+def test_a_judge_of_other_weights_under_the_same_name_describes_itself_otherwise(tmp_path):
+    """What it said is kept under its description."""
+    start, trained = save(model(1), tmp_path / "start"), save(nudged(model(1), 0.05), tmp_path / "trained")
+    other, told = save(model(2), tmp_path / "other"), []
+    made = made_run(tmp_path / "run", start, trained, reference=str(other))
+
+    def description(**judge):
+        return open_judge(JudgeConfig(**judge)).description
+
+    told += [description(implicit=str(made)), description(implicit=str(made))]
+    save(nudged(model(1), 0.06), made / "model")
+    told.append(description(implicit=str(made)))
+    save(model(3), other)
+    told.append(description(implicit=str(made)))
+    assert told[0] == told[1] and len(set(told)) == 3
+    assert len({text.split(" (weights ")[0] for text in told}) == 1
+    scored = save_scorer(tmp_path / "reward")
+    before = description(reward_model=str(scored))
+    scorer(seed=4).save_pretrained(scored)
+    assert description(reward_model=str(scored)) != before
+
+
 def test_under_an_adapter_lies_its_reference(tmp_path):
     start = save(model(1), tmp_path / "start")
     own = load_model(str(start), lora=LoraConfig(r=2, alpha=4), seed=3)

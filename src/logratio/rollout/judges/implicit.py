@@ -60,7 +60,8 @@ class ImplicitJudge:
                 f"{subject.name} has no reference to take a log-ratio to; give the run directory that trained it."
             )
         self._view: Any = nullcontext
-        if against.source is None:
+        text = against.text
+        if against.source is None:  # the policy's fingerprint is that of the weights under its adapter too
             self._reference, self._view = self._policy, lambda: reference_view(own, "base")
         else:
             other, self._reference = self._open.enter_context(opened(against.source, against.fingerprint))
@@ -69,10 +70,12 @@ class ImplicitJudge:
                     f'the tokenizer of the reference "{other.name}" has other tokens than that of {subject.name}, so '
                     "their log-probs cannot be compared; choose a reference with the same tokenizer."
                 )
+            text += f" (weights {other.fingerprint[:12]})"
         self._reader = Reader(own.tokenizer, subject.template, subject.manifest.get("date"), context(own.model))
         self._on_failure, self._bin_tokens, self._chosen = on_failure, bin_tokens, False
         self.beta = subject.beta if beta is None else beta
-        self.description = f"implicit reward of {subject.name} against {against.text}, β = {self.beta:g}"
+        whose = f"{subject.name} (weights {own.fingerprint[:12]})"
+        self.description = f"implicit reward of {whose} against {text}, β = {self.beta:g}"
 
     def __call__(self, asked: Sequence[Asked]) -> list[Verdict]:
         """Return a verdict for each prompt.
