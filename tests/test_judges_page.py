@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from logratio.cli.app import main
-from logratio.config import RunConfig
+from logratio.config import RolloutConfig, RunConfig
 from logratio.models.load import load_model
 from logratio.models.save import save_model
 from logratio.rollout import http
@@ -33,6 +34,15 @@ def test_every_recipe_names_a_judge():
     assert len(recipes) == 5 and open_engine(recipes[4].rollout.engine).description.startswith("the-model-that")
     assert [next(kind for kind in kinds if getattr(judge, kind)) for judge in judges] == list(kinds)
     assert judges[3].price == (0.5, 1.5) and judges[3].form == "compare"
+
+
+def test_no_recipe_opens_vllm_in_process_and_a_servers_weights_serve_one_round():
+    assert "no key of a recipe opens it" in PAGE and "with `rounds: 1` only" in PAGE
+    rollout = yaml.safe_load(blocks("yaml")[4])["rollout"]
+    assert type(open_engine(RolloutConfig(**rollout).engine)).__name__ == "CompletionsEngine"
+    for wrong in ({"rounds": 2}, {"rounds": None}, {"engine": "vllm"}, {"engine": {"vllm": "m", "model": "m"}}):
+        with pytest.raises(ValidationError):
+            RolloutConfig(**{**rollout, **wrong})
 
 
 @pytest.fixture
