@@ -338,7 +338,7 @@ def test_responses_judged_alike_teach_nothing_and_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("objective", "rollout"),
     [
-        ("dpo", {"k": 2, "max_new_tokens": 5}),
+        ("dpo", {"k": 2, "max_new_tokens": 5, "temperature": 0.7}),
         pytest.param("ipo", {"k": 3, "edges": "all", "rounds": 2, "max_new_tokens": 5}, marks=pytest.mark.slow),
         pytest.param("simpo", {"k": 2, "rounds": 1, "epochs": 2, "max_new_tokens": 5}, marks=pytest.mark.slow),
         ({"name": "sft"}, {"k": 4, "keep": "best", "rounds": 1, "max_new_tokens": 5}),
@@ -351,6 +351,9 @@ def test_pairwise_objectives_and_imitation_learn_from_fresh_responses(tmp_path, 
     assert len(files(run.directory)) == rollout.get("rounds", 4)
     rows = trained(run.directory)
     assert len(rows) == 4 * rollout.get("epochs", 1)
+    first = [Phases.of(4, RolloutConfig(**rollout)).place(row["step"] - 1).first for row in rows]
+    assert ["sampler_mismatch" in row for row in rows] == first
+    assert all(row["sampler_mismatch"] < 1e-5 for row in rows if "sampler_mismatch" in row)
     if objective == "dpo":  # of the policy itself, which is the reference before the first step
         assert rows[0]["logratio_chosen"] == 0.0 and rows[1]["logratio_chosen"] != 0.0
 

@@ -107,6 +107,7 @@ class Learner:
 def metric_names(learner: Learner, step: Step) -> list[str]:
     """Return the names of the step's metrics, those of the objective read off its first group."""
     own = measure.metric_names(learner.objective, learner.settings, pack(step.groups[:1]).with_state(learner.state))
+    own += [_MISMATCH] if step.compared else []
     return own if learner.needs.head == "score" else [*own, "gradient_raising"]
 
 
@@ -224,6 +225,7 @@ def _item_route(learner: Learner, step: Step, bins: Bins) -> Totals:
             out.add("gradient_raising", raising(logps.policy_R.grad, logps.policy_R))
         for name, metric in learner.objective.measured(_detached(logps), batch, learner.settings).items():
             out.add(name, metric.total())
+        _compare(out, step, batch, logps)
     finite.check()
     return out
 
@@ -259,9 +261,17 @@ def _step_route(learner: Learner, step: Step, bins: Bins, packed: PackedBatch) -
             out.add("gradient_raising", raising(coefficients["policy_R"], floats.policy_R))
         for name, metric in learner.objective.measured(_detached(floats), whole, learner.settings).items():
             out.add(name, metric.total())
+        _compare(out, step, whole, floats)
     finite.check()
     learner.advance(_detached(floats), whole)
     return out
+
+
+def _compare(out: Totals, step: Step, batch: PackedBatch, logps: Logps) -> None:
+    """Add how far the policy's log-probs are from those that the sampler told, where they are to be the same."""
+    if step.compared and "sampled" in batch.token:
+        apart = (logps.policy_R.detach().double() - batch.token["sampled"].double()).abs()
+        out.add(_MISMATCH, (apart.sum(), torch.ones_like(apart).sum()))
 
 
 def _gather(world: World, step: Step, own: Sequence[Logps], orders: Sequence[Sequence[int]]) -> Logps:
@@ -274,6 +284,8 @@ def _gather(world: World, step: Step, own: Sequence[Logps], orders: Sequence[Seq
 
     return join(own, assemble)
 
+
+_MISMATCH = "sampler_mismatch"
 
 _CALLED = {"policy_R": "policy log-prob", "divergence_R": "policy log-prob", "value_R": "value", "score_S": "score"}
 

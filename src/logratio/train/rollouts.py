@@ -20,7 +20,7 @@ from ..logps.policy import Policy
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
 from ..maths.counter import stream
-from ..rollout.engine import BuiltIn, Engine
+from ..rollout.engine import BuiltIn, Engine, alike
 from ..rollout.generate import Sample, generate
 from ..rollout.judge import Judge, Verdict
 from ..rollout.mixture import generate_between
@@ -100,7 +100,7 @@ class Draw:
             ids = [prompts[i].prompt for i in members]
             for i, own in zip(members, self._drawn(learner, ids, (phase, again), reference), strict=True):
                 found[i] = own
-        return found
+        return alike(found)
 
     def _drawn(
         self, learner: Learner, ids: Sequence[Ints], turn: tuple[int, int], reference: Reference
@@ -175,7 +175,9 @@ class RolloutSource:
                 self._held = self._drawn(place.phase)
         elif self._held is None or self._held.number != place.phase:
             self._held = self._read(place.phase)
-        return Step(index, self._groups(self._held, place), self._held.measures[place.batch])
+        # Objectives of sampled responses measure the mismatch themselves, against the old log-probs.
+        compared = place.first and self.learner.objective.data != "prompts"
+        return Step(index, self._groups(self._held, place), self._held.measures[place.batch], compared)
 
     def _groups(self, phase: _Phase, place: Place) -> list[Group]:
         """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""

@@ -27,11 +27,14 @@ class Step:
         index: Counted from 0 over the whole run.
         groups: At most `batch_size` of them; fewer at the end of an epoch, none where no fresh response was judged.
         measures: What the source knows of them, for the step's row; metrics by name.
+        compared: Whether the policy that is trained is still the one that drew the responses, so that its log-probs are
+            compared with the sampler's.
     """
 
     index: int
     groups: Sequence[Group]
     measures: Mapping[str, float] = field(default_factory=dict)
+    compared: bool = False
 
 
 class Source(Protocol):
