@@ -265,7 +265,7 @@ def test_every_kind_of_run_goes_on_bitwise(tmp_path, recipe):
 @pytest.mark.slow
 def test_the_command_line_saves_says_how_to_go_on_and_goes_on(tmp_path):
     arguments = small_run.world(tmp_path)
-    small_run.run(**arguments, output=str(tmp_path / "whole"), cache=tmp_path / "other")
+    small_run.run(**arguments, output=str(tmp_path / "whole"), cache=tmp_path / "other", preflight=True)
     run, train = tmp_path / "run", [sys.executable, "-m", "logratio", "train"]
     recipe = {**small_run.RECIPE, **arguments, "output": run}
     options = [str(word) for name, value in recipe.items() for word in (f"--{name}", value)]
