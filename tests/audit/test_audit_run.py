@@ -47,7 +47,7 @@ def test_rows_and_names_of_files_cannot_speak_to_the_terminal(tmp_path, capsys):
     data += [{**row, "prompt": f"{hostile} {row['prompt']}"} for row in data[:9]] * 3
     own = file_of(tmp_path, data, f"pairs{hostile}.jsonl")
     out, clean = tmp_path / f"out{hostile}", tmp_path / f"clean{hostile}.jsonl"
-    code, told, said = command(capsys, own, "--out", out, "--fix", clean)
+    code, told, said = command(capsys, own, "--output", out, "--fix", clean)
     assert code == 0 and told.count("⟨U+001B⟩]0;title⟨U+0007⟩⟨U+009B⟩31m⟨U+202E⟩") >= 4
     assert not [mark for mark in told + said if (ord(mark) < 32 and mark != "\n") or mark in "\x9b\u202e"]
 
@@ -58,7 +58,7 @@ def test_the_command_prints_verdicts_and_writes_the_document_and_its_page(tmp_pa
     held = [writer.pair() for _ in range(18)] + data[:2]
     train, test = file_of(tmp_path, data + data[:5]), file_of(tmp_path, held, "held.jsonl")
     out, clean = tmp_path / "out", tmp_path / "clean.jsonl"
-    code, told, _ = command(capsys, train, "--eval-data", test, "--out", out, "--fix", clean)
+    code, told, _ = command(capsys, train, "--eval-data", test, "--output", out, "--fix", clean)
     assert code == 0
     lines, flat = told.splitlines(), " ".join(told.split())
     assert lines[0].endswith("pairs with their prompt (prompt/chosen/rejected)") and lines[1].startswith("85 rows, ")
@@ -92,7 +92,7 @@ def test_a_persons_mistake_is_one_message(words, said, capsys):
 def test_map_names_other_columns(tmp_path, capsys):
     data = [{"question": f"q{at}", "j": f"a{at}", "k": f"b{at}"} for at in range(3)]
     file = file_of(tmp_path, data)
-    code, told, _ = command(capsys, file, "--map", "chosen=j", "--map", "rejected=k", "--out", tmp_path / "out")
+    code, told, _ = command(capsys, file, "--map", "chosen=j", "--map", "rejected=k", "--output", tmp_path / "out")
     assert code == 0 and "3 rows, " in told
 
 
@@ -120,7 +120,7 @@ def test_without_the_extra_all_else_is_found_and_what_is_missing_is_said(monkeyp
 @pytest.mark.slow
 def test_a_model_says_what_it_makes_of_the_responses(shared_data, tmp_path, capsys):
     model, file = shared_data / "models" / "reviews-7m", shared_data / "hh-harmless" / "test.jsonl.gz"
-    code, told, _ = command(capsys, file, "--model", model, "--out", tmp_path / "out")
+    code, told, _ = command(capsys, file, "--model", model, "--output", tmp_path / "out")
     names = [found["name"] for found in json.loads((tmp_path / "out" / "audit.json").read_text())["findings"]]
     assert code == 0 and names[-2:] == ["tokens", "coverage"] and " tokens " in told
 

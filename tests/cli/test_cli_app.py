@@ -4,6 +4,7 @@ import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_no_words_and_both_help_flags_show_the_overview(capsys):
 def test_every_verb_exists_and_shows_its_options(verb, capsys):
     code, out, _ = called(capsys, verb, "--help")
     assert code == 0 and f"Usage: logratio {verb}" in out
+
+
+@pytest.mark.parametrize(
+    ("older", "words"),
+    [
+        ("--out", "audit pairs.jsonl"),
+        ("--out", "init model pairs.jsonl"),
+        ("--out", "label pairs.jsonl"),
+        ("--out", "report run"),
+        ("--out", "sample run"),
+        ("--out", "winrate a b --prompts p --judge j"),
+        ("--to", "export run"),
+    ],
+)
+def test_where_a_command_writes_is_output_and_its_older_word_is_taken(older, words):
+    places = [
+        build().parse_args([*words.split(), option, "here"], exit_on_error=False, print_error=False)[1].kwargs["output"]
+        for option in ("--output", older)
+    ]
+    assert places == [Path("here")] * 2
 
 
 def test_version(capsys):

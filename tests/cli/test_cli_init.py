@@ -34,7 +34,7 @@ def written(path, rows):
 
 def test_the_recipe_of_init_trains_unchanged(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    code, out, _ = called(capsys, "init", "model", "pairs.jsonl", "--out", "first.yaml")
+    code, out, _ = called(capsys, "init", "model", "pairs.jsonl", "--output", "first.yaml")
     assert code == 0 and "logratio train first.yaml" in out
     code, out, err = called(capsys, "train", "first.yaml", "--eval.samples", "0")
     assert code == 0, err
@@ -47,7 +47,7 @@ def test_the_recipe_of_init_trains_unchanged(place, monkeypatch, capsys):
 def test_figures_of_the_recipe_are_those_of_the_data(place, capsys):
     rows = [{"prompt": f"Review film{n} :", "chosen": " good" * (n + 1), "rejected": " bad ."} for n in range(40)]
     data = written(place / "lengths.jsonl", rows)
-    code, _, _ = called(capsys, "init", place / "model", data, "--out", place / "lengths.yaml")
+    code, _, _ = called(capsys, "init", place / "model", data, "--output", place / "lengths.yaml")
     text = (place / "lengths.yaml").read_text()
     longest = 1 + 3 + 40 + 1  # BOS, prompt, the longest response, EOS
     assert code == 0 and f"longest {longest}" in text and resolve(place / "lengths.yaml").config.tokens.max_length == 64
@@ -57,7 +57,7 @@ def test_figures_of_the_recipe_are_those_of_the_data(place, capsys):
 def test_rows_beyond_the_models_positions_are_counted(place, capsys):
     rows = [{"prompt": "Review :", "chosen": " good" * n, "rejected": " bad ."} for n in (3, 3, 400)]
     data = written(place / "long.jsonl", rows)
-    assert called(capsys, "init", place / "model", data, "--out", place / "long.yaml")[0] == 0
+    assert called(capsys, "init", place / "model", data, "--output", place / "long.yaml")[0] == 0
     text = (place / "long.yaml").read_text()
     assert "max_length: 256" in text and "1 of 3 rows are longer" in text
 
@@ -73,7 +73,7 @@ def test_rows_beyond_the_models_positions_are_counted(place, capsys):
 )
 def test_the_objective_fits_what_the_rows_hold(place, row, objective, capsys, tmp_path):
     data = written(tmp_path / "rows.jsonl", [row] * 3)
-    assert called(capsys, "init", place / "model", data, "--out", tmp_path / "recipe.yaml")[0] == 0
+    assert called(capsys, "init", place / "model", data, "--output", tmp_path / "recipe.yaml")[0] == 0
     assert resolve(tmp_path / "recipe.yaml").config.objective["name"] == objective
 
 
@@ -83,7 +83,7 @@ def test_a_model_whose_moments_do_not_fit_gets_an_adapter(place, capsys, tmp_pat
     config = json.loads((tmp_path / "large" / "config.json").read_text())
     wide = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
     (tmp_path / "large" / "config.json").write_text(json.dumps({**config, **wide, "num_key_value_heads": 8}))
-    words = ["init", tmp_path / "large", place / "pairs.jsonl", "--out", tmp_path / "large.yaml"]
+    words = ["init", tmp_path / "large", place / "pairs.jsonl", "--output", tmp_path / "large.yaml"]
     assert called(capsys, *words)[0] == 0
     recipe = resolve(tmp_path / "large.yaml").config
     text = (tmp_path / "large.yaml").read_text()
@@ -94,7 +94,7 @@ def test_a_model_whose_moments_do_not_fit_gets_an_adapter(place, capsys, tmp_pat
 def test_what_a_person_wrote_stays(place, capsys, tmp_path):
     kept = tmp_path / "mine.yaml"
     kept.write_text("model: mine\n")
-    code, _, err = called(capsys, "init", place / "model", place / "pairs.jsonl", "--out", kept)
+    code, _, err = called(capsys, "init", place / "model", place / "pairs.jsonl", "--output", kept)
     assert code == 2 and "exists" in err and kept.read_text() == "model: mine\n"
 
 
@@ -104,7 +104,7 @@ def test_what_a_person_wrote_stays(place, capsys, tmp_path):
         (["model", "nowhere.jsonl"], "nowhere.jsonl"),
         (["nowhere", "pairs.jsonl"], "nowhere"),
         (["model", "pairs.jsonl", "--objective", "dpoo"], "dpo"),
-        (["model", "pairs.jsonl", "--out", "recipe.txt"], "ends in .yaml"),
+        (["model", "pairs.jsonl", "--output", "recipe.txt"], "ends in .yaml"),
         (["model", "prompts.jsonl"], "prompts without responses"),
     ],
 )
@@ -120,6 +120,6 @@ def test_a_file_name_cannot_write_into_the_recipe(place, capsys, tmp_path):
     data = tmp_path / "a\nstop_on: collapse\n#.jsonl.gz"
     with gzip.open(data, "wt") as file:
         file.write((place / "pairs.jsonl").read_text())
-    assert called(capsys, "init", place / "model", data, "--out", tmp_path / "recipe.yaml")[0] == 0
+    assert called(capsys, "init", place / "model", data, "--output", tmp_path / "recipe.yaml")[0] == 0
     recipe = resolve(tmp_path / "recipe.yaml").config
     assert recipe.stop_on is None and recipe.data[0].path == str(data)

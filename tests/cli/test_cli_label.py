@@ -34,9 +34,9 @@ def test_what_names_nothing_to_judge_or_too_much_is_refused(tmp_path, capsys):
         (["--model", "a", "--model", "b", "--model", "c", "--prompts", file], "of one model or two"),
         ([str(tmp_path / "none.jsonl")], "does not exist"),
         (["--status", str(tmp_path / "none.jsonl")], "does not exist"),
-        ([file, "--out", file], "is no judgement"),
-        ([file, "--out", str(tmp_path / "l.jsonl"), "--annotator", "a\u200bb"], "no hidden characters"),
-        ([file, "--out", str(tmp_path / "l.jsonl"), "--port", "70000"], "cannot be listened at"),
+        ([file, "--output", file], "is no judgement"),
+        ([file, "--output", str(tmp_path / "l.jsonl"), "--annotator", "a\u200bb"], "no hidden characters"),
+        ([file, "--output", str(tmp_path / "l.jsonl"), "--port", "70000"], "cannot be listened at"),
     ):
         code, out, err = told(words, capsys)
         assert code == 2 and said in err and "Traceback" not in err, words
@@ -51,7 +51,7 @@ def test_status_counts_a_file_without_serving(tmp_path, capsys):
 
 def test_the_command_serves_until_interrupted_and_then_counts(tmp_path):
     out = tmp_path / "labels.jsonl"
-    words = ["label", samples(tmp_path / "s.jsonl"), "--out", str(out), "--annotator", "ada"]
+    words = ["label", samples(tmp_path / "s.jsonl"), "--output", str(out), "--annotator", "ada"]
     with subprocess.Popen(
         [sys.executable, "-m", "logratio", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

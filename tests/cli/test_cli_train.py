@@ -130,7 +130,7 @@ def test_a_finished_run_is_not_loaded_to_be_continued_and_the_process_group_is_l
 def test_the_model_of_a_run_that_did_not_finish_is_not_exported_but_the_remedy_told(place, capsys, tmp_path):
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "config.yaml").write_text((place / "run" / "config.yaml").read_text())
-    code, _, err = called(capsys, "export", tmp_path / "cut", "--to", tmp_path / "out")
+    code, _, err = called(capsys, "export", tmp_path / "cut", "--output", tmp_path / "out")
     assert code == 2 and f"finish it with: logratio train --resume {tmp_path / 'cut'}" in err
     assert not (tmp_path / "out").exists()
 
@@ -160,7 +160,7 @@ def test_sample_shows_policy_beside_reference(place, capsys):
 
 
 def test_export_and_report_print_where_they_wrote(place, capsys):
-    code, out, _ = called(capsys, "export", place / "run", "--to", place / "out")
+    code, out, _ = called(capsys, "export", place / "run", "--output", place / "out")
     assert code == 0 and (place / "out" / "model.safetensors").is_file() and str(place / "out") in out
     (place / "run" / "report.html").unlink()
     code, out, _ = called(capsys, "report", place / "run")

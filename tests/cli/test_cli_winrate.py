@@ -76,7 +76,7 @@ def test_a_prompt_with_several_answers_is_listed_once(files, capsys):
 
 
 def test_three_models_are_ranked(files, capsys):
-    code, out, _ = called(capsys, "poor.jsonl", "good.jsonl", "fair.jsonl", *GIVEN, "--out", "three")
+    code, out, _ = called(capsys, "poor.jsonl", "good.jsonl", "fair.jsonl", *GIVEN, "--output", "three")
     lines = [line.split() for line in out.splitlines()]
     ranks = [line[1] for line in lines if line and line[0] in ("1", "2", "3")]
     assert code == 0 and ranks == ["good.jsonl", "fair.jsonl", "poor.jsonl"]
@@ -85,7 +85,7 @@ def test_three_models_are_ranked(files, capsys):
 
 def test_one_prompt_gives_wide_intervals_and_a_ranking_without_any(files, capsys):
     names = ("poor.jsonl", "good.jsonl", "fair.jsonl")
-    code, out, _ = called(capsys, *names, *GIVEN, "--limit", "1", "--out", "one")
+    code, out, _ = called(capsys, *names, *GIVEN, "--limit", "1", "--output", "one")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert code == 0 and "1 prompt" in lines and "win rate, ties ½ 0.0 % 0.0 % … 79.3 % 1" in lines
     assert [line.split()[3:] for line in lines if line.startswith("1 good.jsonl")] == [["1–3"]]  # no interval
@@ -103,7 +103,7 @@ def test_failures_are_told_or_stop(files, capsys):
     assert (
         code == 0 and "1 without a verdict, left out" in out and "warning: the judge gave no verdict on 1 of 12" in out
     )
-    code, _, err = called(capsys, *words, "--out", "strict", "--on-failure", "stop")
+    code, _, err = called(capsys, *words, "--output", "strict", "--on-failure", "stop")
     assert code == 2 and "failed on 1 of 12 prompts" in err
 
 

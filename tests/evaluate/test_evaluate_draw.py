@@ -70,7 +70,7 @@ def test_rows_say_what_wrote_each_response(folder):
 def test_sample_writes_what_label_reads(folder, tmp_path, capsys):
     write(tmp_path / "prompts.jsonl", [{"prompt": text, "source": "here"} for text in PROMPTS])
     out = tmp_path / "samples.jsonl"
-    words = ["sample", str(folder), "--data", str(tmp_path / "prompts.jsonl"), "--out", str(out), "--k", "2"]
+    words = ["sample", str(folder), "--data", str(tmp_path / "prompts.jsonl"), "--output", str(out), "--k", "2"]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--max-new-tokens", "8", "--seed", "3"])
     assert caught.value.code == 0 and f"logratio label {out}" in capsys.readouterr().out
@@ -84,8 +84,8 @@ def test_sample_writes_what_label_reads(folder, tmp_path, capsys):
 def test_sample_says_what_does_not_go_together(folder, tmp_path, capsys):
     for words, said in (
         (["--prompt", "p", "--data", "d.jsonl"], "prompts are named twice"),
-        (["--out", "o.jsonl"], "--out needs prompts"),
-        (["--out", "o.jsonl", "--prompt", "p", "--reference", "start"], "--reference says nothing there"),
+        (["--output", "o.jsonl"], "--output needs prompts"),
+        (["--output", "o.jsonl", "--prompt", "p", "--reference", "start"], "--reference says nothing there"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(["sample", str(folder), *words])

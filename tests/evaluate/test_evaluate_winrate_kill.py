@@ -38,7 +38,7 @@ def test_killed_while_drawing_and_while_judging(tmp_path):
     command += ["--judge", "judge.py:score", "--max-new-tokens", "24"]
 
     def begin(out):
-        return subprocess.Popen([*command, "--out", out], cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ)
+        return subprocess.Popen([*command, "--output", out], cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ)
 
     assert begin("whole").wait(240) == 0
     asked = len((tmp_path / "asked.txt").read_text())

@@ -107,7 +107,7 @@ def test_the_command_writes_prompts_that_both_label_and_sample_read(run, tmp_pat
     (tmp_path / "judge.py").write_text(
         "def score(prompts, responses, rows):\n    return [row['answer'] for row in rows]\n"
     )
-    words = ["sample", run, "--data", str(data), "--out", str(out), "--worst", "2", "--max-new-tokens", "6"]
+    words = ["sample", run, "--data", str(data), "--output", str(out), "--worst", "2", "--max-new-tokens", "6"]
     for by, judges in (("margin", []), ("judge", [f"{tmp_path}/judge.py:score"])):
         with pytest.raises(SystemExit) as caught:
             main([*words, "--by", by, *(word for judge in judges for word in ("--judge", judge))])
@@ -121,11 +121,11 @@ def test_the_command_writes_prompts_that_both_label_and_sample_read(run, tmp_pat
     ("words", "said"),
     [
         (["--worst", "2"], "--worst picks prompts for a file"),
-        (["--worst", "2", "--out", "o"], "give --by margin, judge or disagreement"),
-        (["--by", "margin", "--out", "o"], "give --worst N"),
-        (["--worst", "2", "--by", "judge", "--out", "o"], "--by judge takes one --judge"),
-        (["--worst", "2", "--by", "margin", "--judge", "j.py:f", "--out", "o"], "--by margin takes no --judge"),
-        (["--worst", "2", "--by", "disagreement", "--out", "o"], "--by disagreement takes --judge twice, or once"),
+        (["--worst", "2", "--output", "o"], "give --by margin, judge or disagreement"),
+        (["--by", "margin", "--output", "o"], "give --worst N"),
+        (["--worst", "2", "--by", "judge", "--output", "o"], "--by judge takes one --judge"),
+        (["--worst", "2", "--by", "margin", "--judge", "j.py:f", "--output", "o"], "--by margin takes no --judge"),
+        (["--worst", "2", "--by", "disagreement", "--output", "o"], "--by disagreement takes --judge twice, or once"),
     ],
 )
 def test_the_command_says_what_is_missing(run, words, said, capsys):

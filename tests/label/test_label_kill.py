@@ -17,7 +17,7 @@ COUNT = 400
 
 
 def start(samples, out):
-    words = ["label", str(samples), "--out", str(out)]
+    words = ["label", str(samples), "--output", str(out)]
     process = subprocess.Popen([sys.executable, "-m", "logratio", *words], stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     port, token = re.search(r":(\d+)/\?token=(\S+)", process.stdout.readline()).groups()

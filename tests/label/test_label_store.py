@@ -67,14 +67,14 @@ def test_a_last_line_that_only_lacks_its_end_is_kept(tmp_path):
 def test_another_file_is_not_added_to(tmp_path, content):
     path = tmp_path / "pairs.jsonl"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match="row 1: is no judgement .* --out"):
+    with pytest.raises(DataError, match="row 1: is no judgement .* --output"):
         Store(path)
     assert path.read_text(encoding="utf-8") == content
 
 
 def test_a_place_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LogratioError, match="cannot be written .* --out"):
+    with pytest.raises(LogratioError, match="cannot be written .* --output"):
         Store(tmp_path / "file" / "labels.jsonl")
 
 

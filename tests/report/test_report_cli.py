@@ -24,14 +24,14 @@ def called(capsys):
 
 def test_one_run_gets_its_page_in_its_folder_or_elsewhere(called, runs, tmp_path):
     assert called("report", runs[0])[:2] == (0, str(runs[0] / "report.html"))
-    assert called("report", runs[0], "--out", tmp_path / "x.html")[:2] == (0, str(tmp_path / "x.html"))
+    assert called("report", runs[0], "--output", tmp_path / "x.html")[:2] == (0, str(tmp_path / "x.html"))
     assert (runs[0] / "report.html").is_file() and (tmp_path / "x.html").is_file()
 
 
 def test_several_runs_are_compared_here_or_elsewhere(called, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert called("report", *runs)[:2] == (0, "comparison.html")
-    assert called("report", *runs, "--out", tmp_path / "x.html")[:2] == (0, str(tmp_path / "x.html"))
+    assert called("report", *runs, "--output", tmp_path / "x.html")[:2] == (0, str(tmp_path / "x.html"))
     assert "2 runs compared" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
 
 

@@ -42,7 +42,7 @@ VERBS = (
         "DATA … [--eval-data D] [--model M] [--fix FILE]",
         "look for faults in preference data, and mend them",
     ),
-    Verb("label", "Data", "[DATA] [--out FILE] [--status FILE]", "judge pairs by hand, blind, on a local page"),
+    Verb("label", "Data", "[DATA] [--output FILE] [--status FILE]", "judge pairs by hand, blind, on a local page"),
     Verb(
         "check", "Train", "[RECIPE.yaml] [--full] [--KEY VALUE …]", "look for what is wrong with a run before it starts"
     ),
@@ -62,7 +62,7 @@ VERBS = (
     Verb(
         "lab", "Understand", "[OBJECTIVE …] [--regime NAME] [--page FILE]", "see what objectives converge to, exactly"
     ),
-    Verb("export", "Ship", "RUN --to FOLDER [--merge]", "write a run's model to a folder, merged if asked"),
+    Verb("export", "Ship", "RUN --output FOLDER [--merge]", "write a run's model to a folder, merged if asked"),
     Verb("cache", "Ship", "[--prune]", "show what is cached, and prune it"),
 )
 

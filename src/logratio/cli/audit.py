@@ -38,8 +38,11 @@ def run(
     fix: Annotated[
         Path | None, Parameter(help="Write a cleaned copy to this new .jsonl file, and a log of changes beside it.")
     ] = None,
-    out: Annotated[
-        Path | None, Parameter(help="Folder for audit.json and audit.html; default: audits/<date>-<data>.")
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=("--output", "--out"), help="Folder for audit.json and audit.html; default: audits/<date>-<data>."
+        ),
     ] = None,
     map: Annotated[
         tuple[str, ...],
@@ -71,7 +74,7 @@ def run(
             say=lambda what: status.update(f"[dim]{what}[/dim]"),
         )
     _show(own)
-    folder = out or Path("audits") / f"{datetime.date.today():%Y-%m-%d}-{_stem(data)}"
+    folder = output or Path("audits") / f"{datetime.date.today():%Y-%m-%d}-{_stem(data)}"
     for path in _written(own, folder):
         print(one_line(str(path)))
     if fix is not None:

@@ -21,19 +21,25 @@ def run(
     *,
     objective: Annotated[str | None, Parameter(help=_ABOUT_OBJECTIVE)] = None,
     eval_data: Annotated[str | None, Parameter(help="What to evaluate on; default: a share is held out.")] = None,
-    out: Annotated[Path, Parameter(help="The recipe to write; an existing file stays.")] = Path("recipe.yaml"),
+    output: Annotated[
+        Path, Parameter(name=("--output", "--out"), help="The recipe to write; an existing file stays.")
+    ] = Path("recipe.yaml"),
 ) -> None:
     """Look at a model and at data, and write a recipe that trains the one on the other as it stands."""
-    if out.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"--out is {out}, but a recipe's name ends in .yaml; write --out {out.name}.yaml.")
-    if out.exists():
-        raise ConfigError(f"{out} exists, and what you wrote there stays; name another file with --out, or remove it.")
+    if output.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"--output is {output}, but a recipe's name ends in .yaml; write --output {output.name}.yaml."
+        )
+    if output.exists():
+        raise ConfigError(
+            f"{output} exists, and what you wrote there stays; name another file with --output, or remove it."
+        )
     from ..train.propose import propose
 
-    made = propose(model, data, objective=objective, eval_data=eval_data, output=f"runs/{out.stem}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary:
+    made = propose(model, data, objective=objective, eval_data=eval_data, output=f"runs/{output.stem}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as temporary:
         temporary.write_text(made.recipe, encoding="utf-8")
     for line in made.lines:
         print(visible(line))
-    print(f"\n{made.recipe}\nwritten to {out}; look at it, then:  logratio train {out}")
+    print(f"\n{made.recipe}\nwritten to {output}; look at it, then:  logratio train {output}")

@@ -24,7 +24,9 @@ def run(
     ] = None,
     /,
     *,
-    out: Annotated[Path, Parameter(help="Where judgements go, and are taken up again.")] = Path("labels.jsonl"),
+    output: Annotated[
+        Path, Parameter(name=("--output", "--out"), help="Where judgements go, and are taken up again.")
+    ] = Path("labels.jsonl"),
     annotator: Annotated[
         list[str] | None, Parameter(help="Who judges; again for more. Default: asked on the page.")
     ] = None,
@@ -59,7 +61,7 @@ def run(
         file = drawn_file(
             model,
             str(prompts),
-            out,
+            output,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
@@ -67,11 +69,11 @@ def run(
         )
         data = [str(file)]
     tasks = read_tasks([DataPart(path=name) for name in data or []], per_prompt=per_prompt, seed=seed)
-    store = Store(out)
-    _serve(Server(Desk(tasks, store, people=annotator or (), seed=seed), port=port), out, console, open)
-    _told(console, status_of(out).lines())
+    store = Store(output)
+    _serve(Server(Desk(tasks, store, people=annotator or (), seed=seed), port=port), output, console, open)
+    _told(console, status_of(output).lines())
     if store.rows():
-        console.print(f"Train on it: logratio train --model MODEL --data {out}")
+        console.print(f"Train on it: logratio train --model MODEL --data {output}")
 
 
 def _serve(server: Server, out: Path, console: Console, open: bool) -> None:

@@ -13,11 +13,12 @@ FRONTIER = "frontier.json"
 
 def run(
     *directories: Annotated[Path, Parameter(name="RUN", help="A run directory; several are compared on one page.")],
-    out: Annotated[
+    output: Annotated[
         Path | None,
         Parameter(
+            name=("--output", "--out"),
             help="Where the page goes; default: report.html in the run, frontier.html in a study's folder, "
-            "comparison.html here for several."
+            "comparison.html here for several.",
         ),
     ] = None,
 ) -> None:
@@ -31,8 +32,8 @@ def run(
     if len(directories) == 1 and (directories[0] / FRONTIER).is_file():
         from ..report.frontier import write_frontier
 
-        print(write_frontier(directories[0], target=out))
+        print(write_frontier(directories[0], target=output))
     elif len(directories) == 1:
-        print(write_report(directories[0], out))
+        print(write_report(directories[0], output))
     else:
-        print(write_comparison(directories, out or Path("comparison.html")))
+        print(write_comparison(directories, output or Path("comparison.html")))

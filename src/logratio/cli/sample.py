@@ -28,20 +28,24 @@ def run(
     data: Annotated[
         list[str] | None, Parameter(help="Prompts of files of any format; responses beside them are not read.")
     ] = None,
-    out: Annotated[
-        Path | None, Parameter(help="Write the policy's samples here, as `logratio label` reads them, and show none.")
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=("--output", "--out"),
+            help="Write the policy's samples here, as `logratio label` reads them, and show none.",
+        ),
     ] = None,
     reference: Annotated[
         str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
     ] = None,
     k: Annotated[
-        PositiveInt | None, Parameter(name="--k", help="Samples a prompt; default: 1, and 2 with --out.")
+        PositiveInt | None, Parameter(name="--k", help="Samples a prompt; default: 1, and 2 with --output.")
     ] = None,
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of a response.")] = 128,
     temperature: Annotated[NonNegativeFloat, Parameter(help="0 takes the likeliest token.")] = 1.0,
     seed: Annotated[NonNegativeInt, Parameter(help="Of the samples.")] = 0,
     worst: Annotated[
-        PositiveInt | None, Parameter(help="With --out: of all prompts, only so many, those to judge next.")
+        PositiveInt | None, Parameter(help="With --output: of all prompts, only so many, those to judge next.")
     ] = None,
     by: Annotated[
         Literal["judge", "margin", "disagreement"] | None,
@@ -58,18 +62,18 @@ def run(
     tell = partial(_tell, console)
     if prompt and data:
         raise ConfigError("prompts are named twice, by --prompt and by --data; keep one of them.")
-    if out is not None:
+    if output is not None:
         if reference is not None:
             raise ConfigError(
-                "--out writes the policy's samples alone, so --reference says nothing there; leave it out."
+                "--output writes the policy's samples alone, so --reference says nothing there; leave it out."
             )
         from .samples import pick_of, questions_of, write
 
         pick = pick_of(worst, by, judge)
-        write(run_or_model, questions_of(prompt, data), out, pick, {"k": k or 2, **settings}, tell)
+        write(run_or_model, questions_of(prompt, data), output, pick, {"k": k or 2, **settings}, tell)
         return
     if worst or by or judge:
-        raise ConfigError("--worst picks prompts for a file; name it with --out.")
+        raise ConfigError("--worst picks prompts for a file; name it with --output.")
     from ..evaluate.sample import side_by_side
 
     prompts: Any = prompt

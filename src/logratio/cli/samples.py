@@ -1,4 +1,4 @@
-"""What `logratio sample --out` writes: samples of given prompts, or of those prompts that should be judged next."""
+"""What `logratio sample --output` writes: samples of given prompts, or of those prompts that should be judged next."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write(
 ) -> None:
     """Write one row a prompt with its samples; of picked prompts, with what they were picked by."""
     if not questions:
-        raise ConfigError("--out needs prompts to write samples of; name them with --data FILE or --prompt TEXT.")
+        raise ConfigError("--output needs prompts to write samples of; name them with --data FILE or --prompt TEXT.")
     if pick is None:
         rows = rows_of(questions, [run_or_model], [draw(run_or_model, questions, tell=tell, **settings)])
     else:

@@ -60,7 +60,9 @@ def run(
         str | None, Parameter(help="Field of the prompts, a number, to control for beside length.")
     ] = None,
     seed: Annotated[NonNegativeInt, Parameter(help="Of answers and intervals.")] = 0,
-    out: Annotated[Path | None, Parameter(help="Folder for results; default: winrates/<A>-<B>.")] = None,
+    output: Annotated[
+        Path | None, Parameter(name=("--output", "--out"), help="Folder for results; default: winrates/<A>-<B>.")
+    ] = None,
     as_json: Annotated[
         bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
     ] = False,
@@ -76,7 +78,7 @@ def run(
     from ..evaluate.winrate.api import winrate
     from ..report.winrate import write_winrate
 
-    folder = out or Path("winrates") / "-".join(_stem(name) for name in models)
+    folder = output or Path("winrates") / "-".join(_stem(name) for name in models)
     with Console(stderr=True, highlight=False, markup=False).status("") as status:
         result = winrate(
             models,

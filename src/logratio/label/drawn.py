@@ -50,7 +50,7 @@ def drawn_file(
         if first.get("drawn") != settings:
             raise ConfigError(
                 f"{file} holds responses that were drawn otherwise, and judging others under one name would mix them; "
-                "choose another --out, or remove that file."
+                "choose another --output, or remove that file."
             )
         tell(f"responses are those of {file}, drawn before")
         return file

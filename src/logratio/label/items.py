@@ -89,7 +89,7 @@ def read_tasks(parts: Sequence[DataPart], *, per_prompt: int = 1, seed: int = 0)
         names = ", ".join(part.path for part in parts)
         raise DataError(
             f"{names} holds no two different responses to one prompt, which is what a person compares; draw some with: "
-            "logratio sample RUN --data prompts.jsonl --k 2 --out samples.jsonl"
+            "logratio sample RUN --data prompts.jsonl --k 2 --output samples.jsonl"
         )
     return list(found.values())
 
@@ -138,7 +138,7 @@ def _judged(items: list[Item], per_prompt: int, seed: int) -> Iterator[Task]:
         else:
             raise DataError(
                 f"{origin}: holds fewer than two responses, and a person compares two; draw some with: "
-                "logratio sample RUN --data FILE --k 2 --out samples.jsonl"
+                "logratio sample RUN --data FILE --k 2 --output samples.jsonl"
             )
         yield from _pairs(record.prompt, both, record.tools, origin, per_prompt, seed)
 

@@ -113,7 +113,7 @@ class Store:
                     os.fsync(file.fileno())
         except OSError as error:
             raise LogratioError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose another file with --out."
+                f"{self.path} cannot be written ({error.strerror or error}); choose another file with --output."
             ) from error
 
     def _read(self) -> None:
@@ -127,7 +127,7 @@ class Store:
             if row is None or (line.strip() and not row.keys() >= NEEDED):
                 raise DataError(
                     f"{self.path}, row {number}: is no judgement ({', '.join(sorted(NEEDED))}), and judgements are not "
-                    "added to another file; choose another one with --out."
+                    "added to another file; choose another one with --output."
                 )
             rows += [row] if row else []
         self._rows, self._seen = rows, seen
@@ -146,7 +146,7 @@ class Store:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise LogratioError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose another file with --out."
+                f"{self.path} cannot be written ({error.strerror or error}); choose another file with --output."
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -20,7 +20,7 @@ class Kept:
     A kill loses at most the line that was being written: on opening, what follows the last whole line is cut off.
     """
 
-    def __init__(self, path: Path, option: str = "--out") -> None:
+    def __init__(self, path: Path, option: str = "--output") -> None:
         self._path, self._option = path, option
         self._rows: dict[str, Row] = {}
 
