@@ -72,10 +72,8 @@ def test_the_contract_names_what_is_wrong(loss, why):
 @pytest.mark.parametrize(
     ("code", "attribute", "why"),
     [
-        ("x = 1", "loss", "defines no loss"),
         ("def loss(pairs): ...", "loss", "must be annotated with what it reads"),
         (MINE.replace(" = 0.2", ""), "cubic", "beta must be a keyword with a default"),
-        ("1/0", "loss", "fails when it is run, ZeroDivisionError"),
         ("x = 1", "x", "must be an Objective or a function"),
     ],
 )
@@ -84,11 +82,6 @@ def test_what_is_no_objective_is_refused_in_one_sentence(tmp_path, code, attribu
     path.write_text(code)
     with pytest.raises(ConfigError, match=why):
         objectives.load(f"{path}:{attribute}")
-
-
-def test_a_missing_file_is_named():
-    with pytest.raises(ConfigError, match="absent.py cannot be read"):
-        objectives.load("absent.py:loss")
 
 
 def test_a_package_s_entry_point_is_known(tmp_path, monkeypatch):

@@ -136,21 +136,9 @@ def test_a_function_is_found_in_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "my_own_rewards.py").write_text(
         "def score(prompts, responses, rows):\n    return map(len, responses)\n"
     )
-    (tmp_path / "my_broken_rewards.py").write_text("1/0\n")
-    (tmp_path / "my_needy_rewards.py").write_text("import no_such_thing\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # taken back afterwards
     for name in ("my_own_rewards:score", "my_own_rewards.py:score"):
         assert FunctionJudge(function_named(name), name)([Asked("", ("ab", ""))])[0].scores == (2.0, 0.0)
-    refusals = {
-        "score": "names no function",
-        "absent_rewards:score": "no module absent_rewards",
-        "absent_rewards.py:score": "no file absent_rewards.py",
-        "my_own_rewards:scores": "defines no scores",
-        "my_own_rewards:__name__": "cannot be called",
-        "my_broken_rewards:score": "fails on import, ZeroDivisionError",
-        "my_needy_rewards:score": "imports no_such_thing, which is not installed",
-    }
-    for name, why in refusals.items():
-        with pytest.raises(ConfigError, match=why):
-            function_named(name)
+    with pytest.raises(ConfigError, match="is str; a judge is a function: def score"):
+        function_named("my_own_rewards.py:__name__")

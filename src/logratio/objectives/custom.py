@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,6 +14,7 @@ from pydantic import Field, create_model
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..pyfile import named
 from .base import Objective, Settings
 from .facts import Facts
 from .pairwise import pairwise
@@ -34,28 +34,10 @@ def from_file(name: str) -> Objective:
     Raises:
         ConfigError: No such file or attribute, or it is neither; says what is expected.
     """
-    path, _, attribute = name.rpartition(":")
-    file = Path(path)
-    try:
-        code = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"objective {name}: {path} cannot be read ({error.strerror}); check the path.") from None
-    spec = spec_from_file_location(f"logratio_objective_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"objective {name}: {path} is not a Python file; its name ends in .py.")
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"objective {name}: {path} fails when it is run, {type(error).__name__}: {error}.") from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ConfigError(
-            f"objective {name}: {path} defines no {attribute}; it defines {', '.join(known) or 'nothing'}."
-        )
+    found = named(name, "objective")
     objective = found if isinstance(found, Objective) else from_function(found)
-    return replace(objective, origin=f"{file.resolve()}, sha256 {hashlib.sha256(code).hexdigest()}")
+    file = Path(name.rpartition(":")[0])
+    return replace(objective, origin=f"{file.resolve()}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
 def from_function(loss: Callable[..., Tensor], facts: Facts | None = None) -> Objective:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...errors import ConfigError
+from ...pyfile import named, said
 from ...records import Text
 from ..judge import Asked, OnFailure, Verdict, settled
 
@@ -24,54 +19,16 @@ SHAPE = "def score(prompts, responses, rows) -> list[float]"
 
 
 def function_named(name: str) -> Score:
-    """Return the function `module:name` or `file.py:name`; modules of the working directory count.
-
-    The module or file is run.
+    """Return the function `module:name` or `file.py:name`; the module or file is run.
 
     Raises:
         ConfigError: There is no such module, file or function, or it fails; one sentence.
     """
-    place, _, attribute = name.rpartition(":")
-    if not place or not attribute:
-        raise ConfigError(
-            f'judge "{name}" names no function; write module:name or file.py:name, as rewards:score for the function '
-            "score in rewards.py."
-        )
-    try:
-        found = getattr(_run_file(place) if place.endswith(".py") else _module(place), attribute, None)
-    except FileNotFoundError:
-        raise ConfigError(f"judge {name}: there is no file {place}; check the path.") from None
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
-            raise ConfigError(f"judge {name}: {place} imports {error.name}, which is not installed.") from error
-        raise ConfigError(
-            f"judge {name}: there is no module {place}, neither installed nor in {os.getcwd()}; check the name, or go "
-            "to its folder."
-        ) from None
-    except Exception as error:
-        raise ConfigError(f"judge {name}: {place} fails on import, {_said(error)}; mend it.") from error
+    found = named(name, "judge")
     if not callable(found):
-        what = "defines no" if found is None else "has something that cannot be called as"
-        raise ConfigError(f"judge {name}: {place} {what} {attribute}; a judge is a function: {SHAPE}.")
+        raise ConfigError(f"judge {name} is {type(found).__name__}; a judge is a function: {SHAPE}.")
     function: Score = found
     return function
-
-
-def _module(name: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    return import_module(name)
-
-
-def _run_file(path: str) -> ModuleType:
-    file = Path(path)
-    spec = spec_from_file_location(f"logratio_judge_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class FunctionJudge:
@@ -112,7 +69,7 @@ class FunctionJudge:
         try:
             numbers = [_number(value) for value in self._function(prompts, responses, rows)]
         except Exception as error:  # whatever a person's code raises
-            return [Verdict(failed=f"it raised {_said(error)}")] * len(asked)
+            return [Verdict(failed=f"it raised {said(error)}")] * len(asked)
         if len(numbers) != len(responses):
             why = f"it returned {len(numbers)} numbers for {len(responses)} responses"
             return [Verdict(failed=why)] * len(asked)
@@ -125,12 +82,6 @@ class FunctionJudge:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _said(error: Exception) -> str:
-    """Return an exception as a clause, on one line."""
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _source(function: Any) -> str:
