@@ -107,6 +107,23 @@ def test_failures_are_told_or_stop(files, capsys):
     assert code == 2 and "failed on 1 of 12 prompts" in err
 
 
+def test_its_page_is_written_again_from_its_folder(files, capsys):
+    called(capsys, "good.jsonl", "fair.jsonl", *GIVEN)
+    page = files / "winrates" / "good-fair" / "winrate.html"
+    before = page.read_bytes()
+    page.unlink()
+    with pytest.raises(SystemExit):
+        main(["report", str(page.parent)])
+    assert capsys.readouterr().out.strip() == str(page) and page.read_bytes() == before
+
+
+@pytest.mark.parametrize("other", ["nomodel", "some.jsonl"])
+def test_who_cannot_answer_is_named_before_anything_is_written(files, capsys, other):
+    (files / "some.jsonl").write_text("".join((files / "fair.jsonl").read_text().splitlines(True)[:9]))
+    code, _, err = called(capsys, "good.jsonl", other, *GIVEN)
+    assert code == 2 and other in err and not (files / "winrates").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -1,4 +1,4 @@
-"""`logratio report`: a run's page, written again from its files, or several runs compared."""
+"""`logratio report`: the page of a run, study or win rate, written again from its files, or several runs compared."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-FRONTIER = "frontier.json"
-"""What tells a study's folder from a run's."""
+FRONTIER, WINRATE = "frontier.json", "winrate.json"
+"""What tells a study's folder, and that of win rates, from a run's."""
+
+_ABOUT_OUTPUT = (
+    "Where the page goes; default: report.html in the run, frontier.html in a study's folder, winrate.html in that of "
+    "win rates, comparison.html here for several."
+)
 
 
 def run(
-    *directories: Annotated[Path, Parameter(name="RUN", help="A run directory; several are compared on one page.")],
-    output: Annotated[
-        Path | None,
-        Parameter(
-            name=("--output", "--out"),
-            help="Where the page goes; default: report.html in the run, frontier.html in a study's folder, "
-            "comparison.html here for several.",
-        ),
-    ] = None,
+    *directories: Annotated[
+        Path, Parameter(name="RUN", help="What `train`, `sweep` or `winrate` wrote; several runs are compared.")
+    ],
+    output: Annotated[Path | None, Parameter(name=("--output", "--out"), help=_ABOUT_OUTPUT)] = None,
 ) -> None:
-    """Write the page of a run or of a study again from its files, or one that compares runs, and print its path."""
+    """Write the page of a run, a study or win rates again from its files, or one that compares runs; print its path."""
     from ..errors import RunError
     from ..report.compare import write_comparison
     from ..report.page import write_report
@@ -33,6 +33,10 @@ def run(
         from ..report.frontier import write_frontier
 
         print(write_frontier(directories[0], target=output))
+    elif len(directories) == 1 and (directories[0] / WINRATE).is_file():
+        from ..report.winrate import write_winrate
+
+        print(write_winrate(directories[0], output))
     elif len(directories) == 1:
         print(write_report(directories[0], output))
     else:

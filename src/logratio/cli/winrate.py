@@ -24,6 +24,12 @@ LISTED = 10
 _WIDE = 60
 """Characters of a prompt or model that are shown."""
 
+_ABOUT_JUDGE = "module:function, the folder of a reward model or run, or a .yaml file of a recipe's judge."
+_ABOUT_FAILURE = "Where there is no verdict: leave the pair out and count it, or stop."
+_ABOUT_BY = "Field of the prompts to tell rates apart by; default: category, where there is one."
+_ABOUT_DIFFICULTY = "Field of the prompts, a number, to control for beside length."
+_ABOUT_OUTPUT = "Folder for results; default: winrates/<A>-<B>."
+_ABOUT_JSON = "JSON alone on standard output."
 
 _ROWS = (
     ("rate", "win rate, ties ½"),
@@ -41,31 +47,17 @@ def run(
         str, Parameter(name="MODEL", help="Two or more: a run, a model folder or hub name, or a file of answers.")
     ],
     prompts: Annotated[str, Parameter(help="File, folder or hub name; other fields of a row go to the judge.")],
-    judge: Annotated[
-        str,
-        Parameter(help="module:function, the folder of a reward model or run, or a .yaml file of a recipe's judge."),
-    ],
-    on_failure: Annotated[
-        Literal["skip", "stop"], Parameter(help="Where there is no verdict: leave the pair out and count it, or stop.")
-    ] = "skip",
+    judge: Annotated[str, Parameter(help=_ABOUT_JUDGE)],
+    on_failure: Annotated[Literal["skip", "stop"], Parameter(help=_ABOUT_FAILURE)] = "skip",
     k: Annotated[PositiveInt, Parameter(name="--k", help="Answers a prompt.")] = 1,
     temperature: Annotated[str, Parameter(help="0 takes the likeliest token; several, as 0,0.5,1, for a sweep.")] = "1",
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of an answer.")] = 128,
     limit: Annotated[PositiveInt | None, Parameter(help="Take the first so many prompts; default: all.")] = None,
-    by: Annotated[
-        str | None,
-        Parameter(help="Field of the prompts to tell rates apart by; default: category, where there is one."),
-    ] = None,
-    difficulty: Annotated[
-        str | None, Parameter(help="Field of the prompts, a number, to control for beside length.")
-    ] = None,
+    by: Annotated[str | None, Parameter(help=_ABOUT_BY)] = None,
+    difficulty: Annotated[str | None, Parameter(help=_ABOUT_DIFFICULTY)] = None,
     seed: Annotated[NonNegativeInt, Parameter(help="Of answers and intervals.")] = 0,
-    output: Annotated[
-        Path | None, Parameter(name=("--output", "--out"), help="Folder for results; default: winrates/<A>-<B>.")
-    ] = None,
-    as_json: Annotated[
-        bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
-    ] = False,
+    output: Annotated[Path | None, Parameter(name=("--output", "--out"), help=_ABOUT_OUTPUT)] = None,
+    as_json: Annotated[bool, Parameter(show_default=False, name="--json", help=_ABOUT_JSON)] = False,
 ) -> None:
     """Compare models by a judge: win rate with interval, at equal length, in both orders, and who ranks where.
 
@@ -76,7 +68,6 @@ def run(
 
     asked = open_judge(judge_named(judge).model_copy(update={"on_failure": on_failure}))
     from ..evaluate.winrate.api import winrate
-    from ..report.winrate import write_winrate
 
     folder = output or Path("winrates") / "-".join(_stem(name) for name in models)
     with Console(stderr=True, highlight=False, markup=False).status("") as status:
@@ -95,11 +86,18 @@ def run(
             seed=seed,
             say=lambda line: status.update(visible(line)),
         )
+    _tell(folder, result, as_json)
+
+
+def _tell(folder: Path, result: Mapping[str, Any], as_json: bool) -> None:
+    """Write the page, and print the figures, or all of them as JSON."""
+    from ..report.winrate import write_winrate
+
     page = write_winrate(folder)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))  # escaped: names and categories are data
     else:
-        _show(result, _duels(folder))
+        _show(result, read_rows(folder / "duels.jsonl"))
         print(f"\n{page}")
 
 
@@ -120,10 +118,6 @@ def _heats(text: str) -> list[float]:
 
 def _stem(name: str) -> str:
     return Path(name.rstrip("/")).name.partition(".jsonl")[0] or "model"
-
-
-def _duels(folder: Path) -> list[dict[str, Any]]:
-    return read_rows(folder / "duels.jsonl")
 
 
 def _show(result: Mapping[str, Any], duels: Sequence[Mapping[str, Any]]) -> None:

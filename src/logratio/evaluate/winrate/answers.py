@@ -113,6 +113,18 @@ def contenders(models: Sequence[Any], tokenizer: Any = None) -> list[Contender]:
     return found
 
 
+def require_answers(contender: Contender, questions: Sequence[Question]) -> None:
+    """Refuse one that cannot answer, before anything is drawn or written.
+
+    Raises:
+        LogratioError: There is no such model, or a file lacks the answer to a question.
+    """
+    if isinstance(contender.source, Path):
+        _read(contender.source, questions)
+    else:
+        _weights(contender.source)
+
+
 def answers(
     contender: Contender,
     questions: Sequence[Question],

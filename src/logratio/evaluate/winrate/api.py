@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError
-from ...files import atomic_path, write_json
+from ...files import write_json, write_rows
 from ...maths.intervals import Measure, mean_interval, share_interval
 from ...models.dropout import returns_dropout
 from ...rollout.judge import Judge, OnFailure
-from .answers import Answer, Contender, Settings, answers, contenders
+from .answers import Answer, Contender, Settings, answers, contenders, require_answers
 from .judging import Outcome, duels, outcomes
 from .kept import Kept
 from .questions import Question, as_json, categories, numbers, read_questions
@@ -35,14 +34,40 @@ ANSWERS, JUDGEMENTS, DUELS, RESULT = "answers.jsonl", "judgements.jsonl", "duels
 
 
 @dataclass(frozen=True)
+class Fields:
+    """What is read of the prompts' rows beside the prompts.
+
+    Attributes:
+        category: Name of the field by which rates are told apart, or None.
+        kinds: Its value in each row; None of one that has none.
+        difficulty: Name of the field to control for, or None.
+        levels: Its value in each row, or None.
+    """
+
+    category: str | None
+    kinds: Sequence[str | None]
+    difficulty: str | None
+    levels: Sequence[float] | None
+
+    @classmethod
+    def of(cls, questions: Sequence[Question], category: str | None, difficulty: str | None) -> Fields:
+        """Read them.
+
+        Raises:
+            DataError: A row lacks them.
+        """
+        levels = None if difficulty is None else numbers(questions, difficulty)
+        return cls(category, categories(questions, category), difficulty, levels)
+
+
+@dataclass(frozen=True)
 class Contest:
     """What is compared, and how.
 
     Attributes:
         entrants: Who answers.
         questions: What is asked.
-        kinds: Category of each prompt; None of one that has none.
-        difficulty: Difficulty of each prompt, or None.
+        fields: What else their rows say.
         settings: How answers are drawn.
         judge: Who judges.
         stop: Whether a judge's failure stops.
@@ -50,11 +75,14 @@ class Contest:
 
     entrants: Sequence[Contender]
     questions: Sequence[Question]
-    kinds: Sequence[str | None]
-    difficulty: Sequence[float] | None
+    fields: Fields
     settings: Settings
     judge: Judge
     stop: bool
+
+    def at(self, temperature: float) -> Contest:
+        """Return the same at another temperature."""
+        return replace(self, settings=replace(self.settings, temperature=temperature))
 
 
 @returns_dropout
@@ -107,30 +135,20 @@ def winrate(
     _check(entrants, heats, k)
     questions = read_questions(prompts, limit)
     by = by or (CATEGORY if any(CATEGORY in question.row for question in questions) else None)
+    fields = Fields.of(questions, by, difficulty)
     settings = Settings(k, heats[0], max_new_tokens, seed)
-    hard = None if difficulty is None else numbers(questions, difficulty)
-    contest = Contest(entrants, questions, categories(questions, by), hard, settings, judge, on_failure == "stop")
+    contest = Contest(entrants, questions, fields, settings, judge, on_failure == "stop")
+    for entrant in entrants:
+        require_answers(entrant, questions)
     folder = Path(out)
-    at, shown = [], []
     with Kept(folder / ANSWERS) as said, Kept(folder / JUDGEMENTS) as judged:
-        for heat in heats:
-            own, found = _at(replace(contest, settings=replace(settings, temperature=heat)), said, judged, say)
-            at.append(own)
-            shown += [_shown(contest, one, heat) for one in found]
+        found = [_at(contest.at(heat), said, judged, say) for heat in heats]
         usage = _usage(judged, judge)
-    result = {
-        "models": [entrant.name for entrant in entrants],
-        "judge": judge.description,
-        "prompts": len(questions),
-        "category": by,
-        "difficulty": difficulty,
-        "settings": {"k": k, "max_new_tokens": max_new_tokens, "seed": seed},
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "version": version("logratio"),
-        "usage": usage,
-        "at": at,
-    }
-    _write_rows(folder / DUELS, shown)
+    result = {**_about(contest), "usage": usage, "at": [own for own, _ in found]}
+    write_rows(
+        folder / DUELS,
+        [_shown(contest.at(heat), one) for heat, (_, own) in zip(heats, found, strict=True) for one in own],
+    )
     write_json(folder / RESULT, result)
     return result
 
@@ -152,6 +170,21 @@ def _check(entrants: Sequence[Contender], heats: Sequence[float], k: int) -> Non
         )
 
 
+def _about(contest: Contest) -> dict[str, Any]:
+    """Return what was compared, and how."""
+    settings = contest.settings
+    return {
+        "models": [entrant.name for entrant in contest.entrants],
+        "judge": contest.judge.description,
+        "prompts": len(contest.questions),
+        "category": contest.fields.category,
+        "difficulty": contest.fields.difficulty,
+        "settings": {"k": settings.k, "max_new_tokens": settings.max_new_tokens, "seed": settings.seed},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "version": version("logratio"),
+    }
+
+
 def _at(contest: Contest, said: Kept, judged: Kept, say: Say) -> tuple[dict[str, Any], list[Outcome]]:
     """Return the document at one temperature, and the outcomes behind it."""
     given = [answers(own, contest.questions, contest.settings, said, say) for own in contest.entrants]
@@ -161,7 +194,9 @@ def _at(contest: Contest, said: Kept, judged: Kept, say: Say) -> tuple[dict[str,
     pairs, rates = [], {}
     for a, b in combinations(range(len(names)), 2):
         own = [one for one in found if (one.duel.a, one.duel.b) == (a, b)]
-        told = figures(own, hashes, kinds=contest.kinds, difficulty=contest.difficulty, seed=contest.settings.seed)
+        told = figures(
+            own, hashes, kinds=contest.fields.kinds, difficulty=contest.fields.levels, seed=contest.settings.seed
+        )
         rates[a, b] = Measure(**{name: told["rate"][name] for name in ("mean", "low", "high", "n", "se")})
         pairs.append({"a": names[a], "b": names[b], **told})
     document = {
@@ -206,14 +241,14 @@ def _answered(entrant: Contender, given: Sequence[Sequence[Answer]]) -> dict[str
     }
 
 
-def _shown(contest: Contest, one: Outcome, heat: float) -> dict[str, Any]:
+def _shown(contest: Contest, one: Outcome) -> dict[str, Any]:
     """Return a duel as a row of its own, its two answers beside each other."""
     duel = one.duel
     return {
         "prompt": as_json(contest.questions[duel.question].prompt.prompt),
         "origin": str(contest.questions[duel.question].prompt.origin),
-        "category": contest.kinds[duel.question],
-        "temperature": heat,
+        "category": contest.fields.kinds[duel.question],
+        "temperature": contest.settings.temperature,
         "index": duel.index,
         "a": contest.entrants[duel.a].name,
         "b": contest.entrants[duel.b].name,
@@ -236,9 +271,3 @@ def _usage(judged: Kept, judge: Judge) -> dict[str, float]:
             for name, value in judged[key]["usage"].items():
                 total[name] = total.get(name, 0.0) + value
     return total
-
-
-def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
