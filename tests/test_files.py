@@ -118,3 +118,14 @@ def test_rows_come_back_whatever_separators_their_texts_hold(tmp_path):
     assert read_rows(tmp_path / "rows.jsonl") == rows and read_rows(tmp_path / "raw.jsonl") == [
         {"text": "one\u2028two"}
     ]
+
+
+def test_rows_come_back_as_they_were_half_a_surrogate_pair_included(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": "half \ud83d, whole 😀, \\ud83d spelt out\u2028"}, {"text": ""}]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    path.read_bytes().decode("utf-8")
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_rows(path, [{"value": float("nan")}])
+    assert read_rows(path) == rows

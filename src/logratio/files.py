@@ -103,8 +103,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> None:
-    """Write `rows` as JSON Lines, atomically; NaN and infinities are refused."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    """Write `rows` as JSON Lines, atomically; NaN and infinities are refused.
+
+    Half of a surrogate pair, which UTF-8 does not have, is written as JSON's own escape and comes back as it was.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 

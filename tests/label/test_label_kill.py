@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.client import HTTPException
 
 import pytest
 from label_desk import Client, write_samples
@@ -44,7 +45,7 @@ def work(client, who, standing, stop):
                 standing["sure"].add((who, task))
                 last.append(task)
             standing["open"] = None
-        except (OSError, ValueError):  # killed before it answered: this one step may count or not
+        except (OSError, ValueError, HTTPException):  # killed before it answered: this one step may count or not
             return
 
 

@@ -14,13 +14,14 @@ from logratio.batch.needs import Needs
 from logratio.config import RolloutConfig
 from logratio.data.prompts import Asking, PromptGroups
 from logratio.errors import CheckpointError, ConfigError, DataError, JudgeError, MemoryBudgetError
+from logratio.files import write_rows
 from logratio.logps.policy import Policy
 from logratio.logps.reference import score
 from logratio.models.load import load_model
 from logratio.rollout.judges.function import FunctionJudge
 from logratio.train.checkpoint import load, name_of
 from logratio.train.distributed import World
-from logratio.train.drawn import Choice, read, write
+from logratio.train.drawn import Choice, read
 from logratio.train.gradient import Learner
 from logratio.train.phases import Phases, Place
 from logratio.train.preflight.subject import check
@@ -135,7 +136,7 @@ def test_what_is_judged_alike_or_is_the_same_gives_no_pair(rows):
 
 def test_a_phase_is_read_back_as_it_was_written_whatever_its_texts_hold(tmp_path):
     rows = [row([1.0, 0.0], responses=["a\u2028b\x85c", "d\r\ne\x1cf"]), row([0.5, 2.0], responses=["", "\u2029"])]
-    write(tmp_path / "rollouts" / "phase.jsonl", rows)
+    write_rows(tmp_path / "rollouts" / "phase.jsonl", rows)
     assert read(tmp_path / "rollouts" / "phase.jsonl") == rows
 
 

@@ -175,11 +175,7 @@ def _flush_folder(folder: Path) -> None:
 
 def _line(row: dict[str, Any]) -> bytes:
     """Return a row as a line of JSON in UTF-8; half characters, which UTF-8 has not, are escaped."""
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    try:
-        return f"{text}\n".encode()
-    except UnicodeEncodeError:
-        return f"{json.dumps(row, allow_nan=False)}\n".encode()
+    return f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n".encode(errors="backslashreplace")
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import Any
 from ..batch.group import Ints
 from ..config import TemplateConfig
 from ..data.prepare import tokenize_prompts
-from ..files import cache_root, content_hash, read_rows, write_json
+from ..files import cache_root, content_hash, read_rows, write_json, write_rows
 from ..maths.counter import stream
 from ..models.build import build_llama, save_built, wrap_tokenizer
 from ..models.load import load_model
@@ -189,9 +188,9 @@ def _make(built: Built, say: Say) -> None:
         _, drawn = answer(made.model, made.tokenizer, world, prompts, k=lesson.samples, seed=world.seed)
         texts = [[text_of(made.tokenizer, sample) for sample in samples] for samples in drawn]
         rows = ({"prompt": p, "responses": t} for p, t in zip(prompts, texts, strict=True))
-        _write(built.folder / f"{split}.jsonl", rows)
-    _write(built.preferences, built.judged(world.reward))
-    _write(built.held_out_preferences, built.judged(world.reward, "held_out"))
+        write_rows(built.folder / f"{split}.jsonl", rows)
+    write_rows(built.preferences, built.judged(world.reward))
+    write_rows(built.held_out_preferences, built.judged(world.reward, "held_out"))
     write_json(built.folder / "world.json", {"size": world.size, "seed": world.seed, "key": _key(world)})
 
 
@@ -237,7 +236,3 @@ def _alone(lock: Path) -> Iterator[None]:
     with open(lock, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

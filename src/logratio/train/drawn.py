@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
@@ -15,7 +14,7 @@ from ..batch.group import Columns, Floats, Group
 from ..config import RolloutConfig
 from ..data.prompts import Asking
 from ..errors import CheckpointError
-from ..files import atomic_path, read_rows
+from ..files import read_rows
 from ..objectives.base import Data, Objective
 from ..rollout.generate import Sample
 from ..rollout.judge import Verdict, scorable, scores_of
@@ -29,13 +28,6 @@ FOLDER = "rollouts"
 def file_of(run: Path, phase: int) -> Path:
     """Return the file of a phase, counted from 0 here and from 1 in its name."""
     return run / FOLDER / f"phase-{phase + 1:06d}.jsonl"
-
-
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write a phase as one file, whole or not at all."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> list[Row]:

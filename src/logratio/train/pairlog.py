@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ..batch.group import Group
 from ..batch.logps import Logps
 from ..evaluate.measure import Scored
-from ..files import atomic_path
+from ..files import write_rows
 from .gradient import Learner
 from .rundir import RunDirectory
 
@@ -63,12 +62,17 @@ class PairLog:
         edges = [(group, int(won), int(lost)) for group in groups for won, lost in group.edges]
         batch = scored.batch
         chosen_E, rejected_E = (batch.length_S[side].tolist() for side in (batch.winner_E, batch.loser_E))
-        with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8") as lines:
-            for at in kept:
-                group, won, lost = edges[at]
-                lengths = {"length_chosen": int(chosen_E[at]), "length_rejected": int(rejected_E[at])}
-                row = {"row": group.row, **lengths, **self._texts(group, won, lost)}
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        rows = (
+            {
+                "row": group.row,
+                "length_chosen": int(chosen_E[at]),
+                "length_rejected": int(rejected_E[at]),
+                **self._texts(group, won, lost),
+            }
+            for at in kept
+            for group, won, lost in [edges[at]]
+        )
+        write_rows(file, rows)
 
     def _texts(self, group: Group, won: int, lost: int) -> dict[str, Any]:
         ids = {

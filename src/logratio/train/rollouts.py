@@ -16,6 +16,7 @@ from ..batch.needs import Needs
 from ..config import RolloutConfig
 from ..data.prompts import Asking
 from ..errors import ConfigError, JudgeError, LogratioError
+from ..files import write_rows
 from ..logps.policy import Policy
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
@@ -191,7 +192,7 @@ class RolloutSource:
         )
         path = drawn.file_of(self.run.path, number)
         if failure is not None or self._silent(number, rows):
-            drawn.write(path, rows)
+            write_rows(path, rows)
             raise failure or JudgeError(
                 f"the judge ({self.draw.judge.description}) gives no verdict on any prompt of late, in phase "
                 f"{number + 1} because {rows[0]['failed']}, so nothing is left to learn from; what was drawn, and why, "
@@ -202,7 +203,7 @@ class RolloutSource:
         for row, own in zip(drawn.judged(rows), [one for batch in columns for one in batch], strict=True):
             row["columns"] = {name: values.tolist() for name, values in own.items()}
         rows[0]["batches"], rows[0]["state"] = [len(batch) for batch in batches], before
-        drawn.write(path, rows)
+        write_rows(path, rows)
         phase, state = self._labelled(number, rows)
         self.learner.set_state(state)
         return phase
