@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.group import Columns, Group, Ints
-from ..config import DataPart, RowsConfig, TemplateConfig, TokensConfig
+from ..config import DataPart, Overflow, RowsConfig, TemplateConfig, TokensConfig
 from ..errors import DataError
 from ..files import content_hash
 from ..records import Origin, Prompt, Text
@@ -26,7 +26,7 @@ from .read import rows, rows_of
 from .schema import PROMPTS, Row
 from .source import SAMPLE
 from .store import prompt_hash
-from .summary import PrepareReport, percentiles
+from .summary import PrepareReport, TemplateUse, percentiles
 from .tally import Tally, counted
 from .template import Tokenizer, wants_bos
 
@@ -140,23 +140,35 @@ def prepare_prompts(
     most = tokens.max_length - room
     long = np.array([len(own) > most for own in ids])
     _refuse_long(records, ids, long, tokens, room)
+    cut = tokens.overflow == "left_prompt"
+    kept = [i for i, over in enumerate(long) if cut or not over]
     bos = int(wants_bos(tokenizer))
-    if tokens.overflow == "left_prompt":
-        ids = [_cut(own, most, bos) for own in ids]
-        kept = list(range(len(ids)))
-    else:
-        kept = [i for i, over in enumerate(long) if not over]
-    chosen = [ids[i] for i in kept]
+    chosen = [_cut(ids[i], most, bos) for i in kept]
+    asking = [found[i][1] for i in kept]
+    told = [json.dumps([one.prompt, one.row, one.weight], default=repr, sort_keys=True) for one in asking]
+    return Prompted(
+        groups=PromptGroups(chosen, [records[i].origin for i in kept]),
+        prompt_hash=np.array([prompt_hash(own) for own in chosen], np.uint64),
+        report=_report(read, ids, kept=len(kept), most=most, overflow=tokens.overflow, chat=chat),
+        fingerprint=content_hash([own.tolist() for own in chosen], told, most, tokens.overflow),
+        asking=asking,
+    )
+
+
+def _report(
+    read: _Reading, ids: Sequence[Ints], *, kept: int, most: int, overflow: Overflow, chat: TemplateUse | None
+) -> PrepareReport:
+    """Say what was read and what the length rule left of it; of responses, which there are none, nothing is counted."""
     lengths = np.array([len(own) for own in ids])
-    report = PrepareReport(
+    return PrepareReport(
         kind="prompts",
         source=tuple(read.lines()),
-        rows=len(found),
-        kept=len(kept),
-        groups=len(kept),
-        exceeding=int(long.sum()),
+        rows=len(ids),
+        kept=kept,
+        groups=kept,
+        exceeding=int((lengths > most).sum()),
         max_length=most,
-        overflow=tokens.overflow,
+        overflow=overflow,
         percentiles=percentiles(lengths),
         template=chat,
         rendered={},
@@ -164,15 +176,6 @@ def prepare_prompts(
         counts={},
         examples={},
         notes=(),
-    )
-    asking = [found[i][1] for i in kept]
-    told = [json.dumps([one.prompt, one.row, one.weight], default=repr, sort_keys=True) for one in asking]
-    return Prompted(
-        groups=PromptGroups(chosen, [records[i].origin for i in kept]),
-        prompt_hash=np.array([prompt_hash(own) for own in chosen], np.uint64),
-        report=report,
-        fingerprint=content_hash([own.tolist() for own in chosen], told, most, tokens.overflow),
-        asking=asking,
     )
 
 
