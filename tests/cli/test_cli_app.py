@@ -7,23 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import called
 
 from logratio import __version__
-from logratio.cli.app import VERBS, build, main, overview
+from logratio.cli.app import VERBS, build, overview
 
 COMMAND = [sys.executable, "-m", "logratio"]
 
 
 def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-
-def called(capsys, *words):
-    """Return (exit code, standard output, standard error) of a command run in this process."""
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    told = capsys.readouterr()
-    return caught.value.code, told.out, told.err
 
 
 def test_help_answers_within_three_tenths_of_a_second():

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from commands import called
 
-from logratio.cli.app import main
 from logratio.files import read_shard, write_shard
 from logratio.logps.names import made_names, remembered_names
 from logratio.testing.worlds import random_groups
@@ -35,15 +35,15 @@ def age(path, seconds):
     os.utime(path, (then, then))
 
 
-def called(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 0
-    return capsys.readouterr().out
+def printed(capsys, *words):
+    """Return what a command that succeeds prints."""
+    code, out, _ = called(capsys, *words)
+    assert code == 0
+    return out
 
 
 def test_sizes_by_kind(cache, capsys):
-    rows = {line.split()[0]: line.split() for line in called(capsys, "cache").splitlines()[1:]}
+    rows = {line.split()[0]: line.split() for line in printed(capsys, "cache").splitlines()[1:]}
     assert rows["tokens"][1] == "3" and rows["reference"][1] == "1"
     assert rows["worlds"][1:4] == ["1", "1.5", "kB"]
 
@@ -53,7 +53,7 @@ def test_pruning_takes_damaged_old_and_left_over_and_leaves_the_rest(cache, caps
     for path in (abandoned, writing):
         path.write_bytes(b"half")
     age(abandoned, 2 * DAY)
-    said = called(capsys, "cache", "--prune")
+    said = printed(capsys, "cache", "--prune")
     assert "1 unused for 30 days, 2 damaged, 1 left over" in said
     left = {str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()}
     assert left == {
@@ -69,9 +69,9 @@ def test_pruning_takes_damaged_old_and_left_over_and_leaves_the_rest(cache, caps
 def test_looking_for_damage_does_not_count_as_use(cache, capsys):
     shard = cache / "tokens" / "fresh" / "0.shard"
     age(shard, 20 * DAY)
-    called(capsys, "cache", "--prune")
+    printed(capsys, "cache", "--prune")
     assert shard.is_file()
-    called(capsys, "cache", "--prune", "--days", "10")
+    printed(capsys, "cache", "--prune", "--days", "10")
     assert not shard.exists()
 
 
@@ -89,15 +89,15 @@ def test_notes_of_blocks_names_are_shown_and_pruned_like_the_rest(tmp_path, monk
         made_names(Known(seed), 4)
         (new,) = set((tmp_path / "names").iterdir()) - set(notes)
         notes.append(new)
-    rows = {line.split()[0]: line.split() for line in called(capsys, "cache").splitlines()[1:]}
+    rows = {line.split()[0]: line.split() for line in printed(capsys, "cache").splitlines()[1:]}
     assert rows["names"][1] == "3"
     age(notes[0], 60 * DAY)
     notes[1].write_bytes(notes[1].read_bytes()[:-64])
-    assert "1 unused for 30 days, 1 damaged, 0 left over" in called(capsys, "cache", "--prune")
+    assert "1 unused for 30 days, 1 damaged, 0 left over" in printed(capsys, "cache", "--prune")
     assert [remembered_names(Known(seed), 4) is not None for seed in range(3)] == [False, False, True]
 
 
 def test_an_empty_cache_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path / "none"))
-    assert "0 B" in called(capsys, "cache")
-    assert "removed 0 B" in called(capsys, "cache", "--prune")
+    assert "0 B" in printed(capsys, "cache")
+    assert "removed 0 B" in printed(capsys, "cache", "--prune")

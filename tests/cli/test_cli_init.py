@@ -6,17 +6,10 @@ import shutil
 
 import pytest
 import yaml
+from commands import called
 
-from logratio.cli.app import main
 from logratio.train.recipe import resolve
 from small_files import write_model, write_pairs
-
-
-def called(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    told = capsys.readouterr()
-    return caught.value.code, told.out, told.err
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,11 @@ import os
 import signal
 
 import pytest
+from commands import called
 
-from logratio.cli.app import main
 from logratio.cli.progress import ProgressLines
 from logratio.train import api, finish
 from small_files import write_model, write_pairs
-
-
-def called(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    told = capsys.readouterr()
-    return caught.value.code, told.out, told.err
 
 
 @pytest.fixture
