@@ -124,7 +124,7 @@ OBJECTIVE = Objective(
     label=label,
     responses=lambda settings: 2 if settings.baseline == "group" else 1,
     suggests={"train.lr": 5e-7},
-    suggested_by="the author's published runs; the paper leaves it open",
+    suggested_by="rate and β of OpenRLHF's example for Llama-3-8B, whose author is the paper's",
     facts=Facts(
         at_reference=_at_reference,
         invariant=frozenset({"reference"}),
