@@ -38,6 +38,8 @@ RENAMED: Mapping[str, str] = {
     "warmup_ratio": "train.warmup",
     "max_grad_norm": "train.clip",
     "gradient_checkpointing": "train.checkpointing",
+    "weight_decay": "train.weight_decay",
+    "seed": "train.seed",
     # objective
     "pref_beta": "objective.beta",
     "dpo_beta": "objective.beta",
@@ -60,8 +62,10 @@ RENAMED: Mapping[str, str] = {
     "num_generations": "rollout.k",
     "response_length": "rollout.max_new_tokens",
     "num_ppo_epochs": "rollout.epochs",
+    "ppo_epochs": "rollout.epochs",
     "num_iterations": "rollout.epochs",
     "reward_model_path": "judge",
+    "reward_model": "judge",
     "reward_funcs": "judge",
     # reports
     "save_total_limit": "keep.last",
@@ -85,6 +89,11 @@ _PACKED = "batches are always packed without padding, each response seeing only 
 _SFT = "it is a mean over each chosen response's tokens, then over pairs"
 _STEPS = "intervals are shares of the run"
 _UNNEEDED = "leave it out"
+_OPTIMIZER = "use train.optimizer: adamw, adamw_8bit or rmsprop"
+_LIGER = "full logits are never built; leave it out"
+_TRACKED = "write `trackers: [wandb]` and set WANDB_PROJECT, WANDB_ENTITY or WANDB_NAME in the environment"
+_TOKENS = "the tokenizer's own tokens are used; save one with others beside the model"
+_DORA = "plain low-rank adapters only"
 
 EXPLAINED: Mapping[str, str] = {
     "per_device_train_batch_size": _BATCH,
@@ -97,6 +106,8 @@ EXPLAINED: Mapping[str, str] = {
     "warmup_steps": "write train.warmup = warmup_steps / steps of the run",
     "save_steps": f"{_STEPS}: every.checkpoint = save_steps / steps of the run",
     "saves_per_epoch": f"{_STEPS}: every.checkpoint = 1 / (saves_per_epoch × train.epochs)",
+    "save_only_model": "checkpoints hold what resuming needs, model/ the weights alone; leave it out",
+    "save_safetensors": "weights are always saved as safetensors; leave it out",
     "save_strategy": f"{_STEPS}: set every.checkpoint",
     "eval_steps": f"{_STEPS}: every.eval = eval_steps / steps of the run",
     "evals_per_epoch": f"{_STEPS}: every.eval = 1 / (evals_per_epoch × train.epochs)",
@@ -107,6 +118,8 @@ EXPLAINED: Mapping[str, str] = {
     "plot_loss": "`logratio report RUN` draws the curves; leave it out",
     "load_best_model_at_end": "name the metric in keep.best, as eval/accuracy",
     "resume_from_checkpoint": "use `logratio train --resume RUN`",
+    "auto_resume_from_checkpoints": "use `logratio train --resume auto --output RUN`",
+    "early_stopping_patience": "name the metric in keep.best; its best checkpoint becomes model/",
     "overwrite_output_dir": "a used run directory is never overwritten; choose another output or --resume it",
     "do_train": f"`logratio train` trains; {_UNNEEDED}",
     "do_eval": f"held-out prompts are evaluated every every.eval of the run; {_UNNEEDED}",
@@ -117,16 +130,23 @@ EXPLAINED: Mapping[str, str] = {
     "rpo_alpha": f"write objective.sft_weight; {_SFT}",
     "dpo_use_weighting": "weighing pairs by their likelihood is `objective: wpo`; a `weight` column weighs rows",
     "reference_free": "choose an objective without a reference (`logratio objectives` lists what each needs)",
+    "neftune_noise_alpha": "no noise is added: the policy must be the same function in every pass",
     "f_divergence_type": "write objective.divergence: reverse_kl, forward_kl, js, alpha or chi_squared_mixture",
     "f_alpha_divergence_coef": "write objective.divergence: alpha with objective.alpha = 1 − it, the paper's α",
     "ld_alpha": "write `objective: {name: ld_dpo, alpha: …}`",
+    "simpo_gamma": "write objective.gamma_beta_ratio = simpo_gamma / β with `objective: simpo`",
+    "orpo_alpha": "write objective.weight with `objective: orpo`",
+    "cpo_alpha": "write objective.alpha with `objective: cpo`",
+    "dpo_norm_loss": "dividing by length is `objective: dpo_norm`",
     "discopop_tau": "write `objective: {name: discopop, …}`; `logratio objectives discopop` has its settings",
     "precompute_ref_log_probs": f"{_CACHED}; leave it out",
     "precompute_ref_batch_size": f"{_CACHED}; leave it out",
     "sync_ref_model": "reference_sync.every says after how many steps the reference moves; without it, never",
+    "ref_model_adapters": _REFERENCE,
     "ref_adapter_name": f"a loaded adapter is itself the reference; otherwise {_REFERENCE}",
     "model_adapter_name": "give the adapter's directory as `model`",
     "adapter_name_or_path": "give the adapter's directory as `model`",
+    "create_new_adapter": "an adapter given as `model` is trained further; to begin a new one, merge it first",
     "lora_model_dir": "give the adapter's directory as `model`",
     "force_use_ref_model": f"what serves as reference is explicit; {_REFERENCE}",
     "finetuning_type": "`lora: null` trains all weights, `lora: {r: 16}` an adapter",
@@ -134,8 +154,11 @@ EXPLAINED: Mapping[str, str] = {
     "use_peft": "`lora: null` trains all weights, `lora: {r: 16}` an adapter",
     "lora_dropout": "dropout is 0: the policy must be the same function in every pass",
     "lora_target_linear": "`lora.targets: all-linear` is the default",
+    "additional_target": "adapters only: name linear modules in lora.targets",
+    "loraplus_lr_ratio": "both factors of an adapter learn at one rate; leave it out",
     "lora_modules_to_save": "adapters only: name linear modules in lora.targets",
-    "use_dora": "plain low-rank adapters only",
+    "use_dora": _DORA,
+    "peft_use_dora": _DORA,
     "use_rslora": "plain low-rank adapters; write lora.alpha = alpha × √r for the same scale",
     "disable_dropout": "every dropout is 0; leave it out",
     "load_in_4bit": _QUANTISED,
@@ -147,10 +170,12 @@ EXPLAINED: Mapping[str, str] = {
     "pure_bf16": "use train.weights: bf16",
     "dtype": _PRECISION,
     "torch_dtype": _PRECISION,
+    "ddp_timeout": "nothing here waits long for another process; leave it out",
     "deepspeed": _PARALLEL,
     "fsdp": _PARALLEL,
     "fsdp_config": _PARALLEL,
-    "optim": "use train.optimizer: adamw, adamw_8bit or rmsprop",
+    "optim": _OPTIMIZER,
+    "optimizer": _OPTIMIZER,
     "adam_beta1": "AdamW's β are 0.9 and 0.999",
     "adam_beta2": "AdamW's β are 0.9 and 0.999",
     "adam_epsilon": "AdamW's ε is 1e-8",
@@ -164,29 +189,37 @@ EXPLAINED: Mapping[str, str] = {
     "mask_history": "use tokens.loss_on: last",
     "packing": f"{_PACKED}; leave it out",
     "sample_packing": f"{_PACKED}; leave it out",
+    "eval_sample_packing": f"{_PACKED}; leave it out",
+    "neat_packing": f"{_PACKED}; leave it out",
     "padding_free": f"{_PACKED}; leave it out",
     "pad_to_sequence_len": f"{_PACKED}; leave it out",
     "group_by_length": f"{_PACKED}; leave it out",
     "padding_value": "masks go by length, never by id; leave it out",
     "label_pad_token_id": "masks go by length, never by id; leave it out",
-    "use_liger_kernel": "full logits are never built; leave it out",
-    "use_logits_to_keep": "full logits are never built; leave it out",
+    "use_liger_kernel": _LIGER,
+    "enable_liger_kernel": _LIGER,
+    "use_logits_to_keep": _LIGER,
     "attn_implementation": _ATTENTION,
     "flash_attn": _ATTENTION,
     "flash_attention": _ATTENTION,
     "sdp_attention": _ATTENTION,
     "xformers_attention": _ATTENTION,
+    "special_tokens": _TOKENS,
+    "new_special_tokens": _TOKENS,
     "chat_template": _TEMPLATE,
     "chat_template_path": _TEMPLATE,
     "enable_thinking": "use template.kwargs.enable_thinking",
     "generate_during_eval": "eval.samples says how many prompts are sampled",
-    "wandb_project": "write `trackers: [wandb]` and set WANDB_PROJECT in the environment",
+    "wandb_project": _TRACKED,
+    "wandb_entity": _TRACKED,
+    "wandb_name": _TRACKED,
     "dataset_num_proc": "tokenised data is cached; leave it out",
     "dataset_processes": "tokenised data is cached; leave it out",
     "preprocessing_num_workers": "tokenised data is cached; leave it out",
     "dataloader_num_workers": "tokenised data is memory-mapped; leave it out",
     "dataset_prepared_path": "tokenised data is cached by content in $LOGRATIO_CACHE; leave it out",
     "overwrite_cache": "caches are keyed by content; `logratio cache --prune` cleans them",
+    "dataset_exact_deduplication": "`logratio audit DATA --fix CLEAN.jsonl` leaves copies out",
     "dataset_dir": "give full paths in `data`",
     "dataset_config": "write the hub name as NAME/config:split in `data`",
     "dataset_train_split": "write the hub name as NAME:split in `data`",
@@ -201,6 +234,42 @@ EXPLAINED: Mapping[str, str] = {
     "hub_model_id": "upload model/ of the run directory with `hf upload` when it is good",
 }
 """Other meaning, or no counterpart: what to write instead, and the conversion."""
+
+TOOLS: Mapping[str, tuple[str, ...]] = {
+    "LLaMA-Factory": tuple(
+        """
+        model_name_or_path adapter_name_or_path create_new_adapter trust_remote_code stage do_train do_eval
+        finetuning_type lora_rank lora_alpha lora_dropout lora_target additional_target use_dora use_rslora
+        quantization_bit pref_beta pref_loss pref_ftx dpo_label_smoothing simpo_gamma ld_alpha kto_chosen_weight kto_rejected_weight
+        ref_model ref_model_adapters reward_model ppo_epochs dataset dataset_dir eval_dataset val_size cutoff_len
+        max_samples mask_history train_on_prompt packing neat_packing enable_thinking overwrite_cache
+        preprocessing_num_workers dataloader_num_workers per_device_train_batch_size gradient_accumulation_steps
+        per_device_eval_batch_size learning_rate num_train_epochs max_steps lr_scheduler_type warmup_ratio warmup_steps
+        max_grad_norm weight_decay optim seed bf16 fp16 pure_bf16 flash_attn enable_liger_kernel gradient_checkpointing
+        neftune_noise_alpha loraplus_lr_ratio deepspeed fsdp ddp_timeout output_dir overwrite_output_dir
+        resume_from_checkpoint logging_steps eval_strategy eval_steps save_strategy save_steps save_only_model
+        save_total_limit load_best_model_at_end metric_for_best_model plot_loss report_to run_name
+        """.split()
+    ),
+    "Axolotl": tuple(
+        """
+        base_model model_type tokenizer_type lora_model_dir special_tokens chat_template rl rl_beta dpo_label_smoothing
+        dpo_norm_loss dpo_use_weighting rpo_alpha simpo_gamma orpo_alpha cpo_alpha kto_desirable_weight
+        kto_undesirable_weight precompute_ref_log_probs datasets test_datasets val_set_size dataset_prepared_path
+        dataset_processes dataset_exact_deduplication remove_unused_columns train_on_inputs sequence_len sample_packing
+        eval_sample_packing pad_to_sequence_len group_by_length adapter lora_r lora_alpha lora_dropout
+        lora_target_linear lora_target_modules lora_modules_to_save peft_use_dora loraplus_lr_ratio load_in_8bit
+        load_in_4bit micro_batch_size eval_batch_size gradient_accumulation_steps num_epochs max_steps learning_rate
+        lr_scheduler warmup_steps warmup_ratio max_grad_norm weight_decay optimizer seed bf16 fp16 tf32 flash_attention
+        sdp_attention xformers_attention gradient_checkpointing neftune_noise_alpha deepspeed fsdp fsdp_config
+        output_dir resume_from_checkpoint auto_resume_from_checkpoints logging_steps evals_per_epoch eval_steps
+        eval_strategy saves_per_epoch save_steps save_strategy save_safetensors save_total_limit
+        load_best_model_at_end metric_for_best_model early_stopping_patience wandb_project wandb_entity wandb_name
+        hub_model_id
+        """.split()
+    ),
+}
+"""Keys that recipes of other tools commonly have, in the order of their examples."""
 
 
 def answer(key: str, value: str) -> str | None:
@@ -224,3 +293,9 @@ def table() -> str:
         theirs.setdefault(own, []).append(f"`{key}`")
     rows = [f"| `{own}` | {', '.join(sorted(keys))} |" for own, keys in theirs.items()]
     return "\n".join(["| here | there |", "| --- | --- |", *rows])
+
+
+def tool_table(tool: str) -> str:
+    """Return a tool's keys with what to write instead, as Markdown; what an error message answers, in short."""
+    rows = [f"| `{key}` | {f'`{RENAMED[key]}`' if key in RENAMED else EXPLAINED[key]} |" for key in TOOLS[tool]]
+    return "\n".join(["| there | here |", "| --- | --- |", *rows])
