@@ -240,30 +240,31 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
         """
         model_name_or_path adapter_name_or_path create_new_adapter trust_remote_code stage do_train do_eval
         finetuning_type lora_rank lora_alpha lora_dropout lora_target additional_target use_dora use_rslora
-        quantization_bit pref_beta pref_loss pref_ftx dpo_label_smoothing simpo_gamma ld_alpha kto_chosen_weight kto_rejected_weight
-        ref_model ref_model_adapters reward_model ppo_epochs dataset dataset_dir eval_dataset val_size cutoff_len
-        max_samples mask_history train_on_prompt packing neat_packing enable_thinking overwrite_cache
-        preprocessing_num_workers dataloader_num_workers per_device_train_batch_size gradient_accumulation_steps
-        per_device_eval_batch_size learning_rate num_train_epochs max_steps lr_scheduler_type warmup_ratio warmup_steps
-        max_grad_norm weight_decay optim seed bf16 fp16 pure_bf16 flash_attn enable_liger_kernel gradient_checkpointing
-        neftune_noise_alpha loraplus_lr_ratio deepspeed fsdp ddp_timeout output_dir overwrite_output_dir
-        resume_from_checkpoint logging_steps eval_strategy eval_steps save_strategy save_steps save_only_model
-        save_total_limit load_best_model_at_end metric_for_best_model plot_loss report_to run_name
+        quantization_bit pref_beta pref_loss pref_ftx dpo_label_smoothing simpo_gamma ld_alpha kto_chosen_weight
+        kto_rejected_weight ref_model ref_model_adapters reward_model ppo_epochs dataset dataset_dir eval_dataset
+        val_size cutoff_len max_samples mask_history train_on_prompt packing neat_packing enable_thinking
+        overwrite_cache preprocessing_num_workers dataloader_num_workers per_device_train_batch_size
+        gradient_accumulation_steps per_device_eval_batch_size learning_rate num_train_epochs max_steps
+        lr_scheduler_type warmup_ratio warmup_steps max_grad_norm weight_decay optim seed bf16 fp16 pure_bf16
+        flash_attn enable_liger_kernel gradient_checkpointing neftune_noise_alpha loraplus_lr_ratio deepspeed fsdp
+        ddp_timeout output_dir overwrite_output_dir resume_from_checkpoint logging_steps eval_strategy eval_steps
+        save_strategy save_steps save_only_model save_total_limit load_best_model_at_end metric_for_best_model
+        plot_loss report_to run_name
         """.split()
     ),
     "Axolotl": tuple(
         """
-        base_model model_type tokenizer_type lora_model_dir special_tokens chat_template rl rl_beta dpo_label_smoothing
-        dpo_norm_loss dpo_use_weighting rpo_alpha simpo_gamma orpo_alpha cpo_alpha kto_desirable_weight
-        kto_undesirable_weight precompute_ref_log_probs datasets test_datasets val_set_size dataset_prepared_path
-        dataset_processes dataset_exact_deduplication remove_unused_columns train_on_inputs sequence_len sample_packing
-        eval_sample_packing pad_to_sequence_len group_by_length adapter lora_r lora_alpha lora_dropout
-        lora_target_linear lora_target_modules lora_modules_to_save peft_use_dora loraplus_lr_ratio load_in_8bit
-        load_in_4bit micro_batch_size eval_batch_size gradient_accumulation_steps num_epochs max_steps learning_rate
-        lr_scheduler warmup_steps warmup_ratio max_grad_norm weight_decay optimizer seed bf16 fp16 tf32 flash_attention
-        sdp_attention xformers_attention gradient_checkpointing neftune_noise_alpha deepspeed fsdp fsdp_config
-        output_dir resume_from_checkpoint auto_resume_from_checkpoints logging_steps evals_per_epoch eval_steps
-        eval_strategy saves_per_epoch save_steps save_strategy save_safetensors save_total_limit
+        base_model model_type tokenizer_type lora_model_dir special_tokens chat_template rl rl_beta
+        dpo_label_smoothing dpo_norm_loss dpo_use_weighting rpo_alpha simpo_gamma orpo_alpha cpo_alpha
+        kto_desirable_weight kto_undesirable_weight precompute_ref_log_probs datasets test_datasets val_set_size
+        dataset_prepared_path dataset_processes dataset_exact_deduplication remove_unused_columns train_on_inputs
+        sequence_len sample_packing eval_sample_packing pad_to_sequence_len group_by_length adapter lora_r lora_alpha
+        lora_dropout lora_target_linear lora_target_modules lora_modules_to_save peft_use_dora loraplus_lr_ratio
+        load_in_8bit load_in_4bit micro_batch_size eval_batch_size gradient_accumulation_steps num_epochs max_steps
+        learning_rate lr_scheduler warmup_steps warmup_ratio max_grad_norm weight_decay optimizer seed bf16 fp16 tf32
+        flash_attention sdp_attention xformers_attention gradient_checkpointing neftune_noise_alpha deepspeed fsdp
+        fsdp_config output_dir resume_from_checkpoint auto_resume_from_checkpoints logging_steps evals_per_epoch
+        eval_steps eval_strategy saves_per_epoch save_steps save_strategy save_safetensors save_total_limit
         load_best_model_at_end metric_for_best_model early_stopping_patience wandb_project wandb_entity wandb_name
         hub_model_id
         """.split()
