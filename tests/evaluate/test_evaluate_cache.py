@@ -5,7 +5,8 @@ from small_models import model, nudged, pairs, save, word_tokenizer
 
 from logratio import evaluate, train
 from logratio.config import LoraConfig
-from logratio.logps import checked, reference
+from logratio.logps import reference
+from logratio.logps.reference import ReferenceCache
 from logratio.models.load import load_model
 from logratio.models.save import save_model
 
@@ -79,8 +80,8 @@ def test_a_model_in_memory_may_have_changed_since_so_nothing_of_it_is_kept(tmp_p
 def test_wrong_numbers_are_told_and_computed_again(tmp_path, filled, monkeypatch):
     policy, start = save(model(), tmp_path / "policy"), save(nudged(model(), 0.05), tmp_path / "start")
     right = evaluate(str(policy), data=ROWS, samples=0, reference=str(start))
-    real = checked.cache_of
-    monkeypatch.setattr("logratio.evaluate.texts.cache_of", lambda policy, weights: real(policy, "always the same"))
+    real = ReferenceCache.of
+    monkeypatch.setattr(ReferenceCache, "of", lambda policy, weights: real(policy, "always the same"))
     evaluate(str(policy), data=ROWS, samples=0, reference=str(policy))
     told = evaluate(str(policy), data=ROWS, samples=0, reference=str(start))
     assert filled == [30, 30, 30] and same(told, right)

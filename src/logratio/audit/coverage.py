@@ -14,9 +14,9 @@ from ..config import RowsConfig, TemplateConfig, TokensConfig
 from ..data.prepare import prepare
 from ..errors import DataError
 from ..findings import Drawing, Example, Figure, Finding, Level
-from ..logps.checked import cache_of, checked_values
+from ..logps.checked import checked_values
 from ..logps.policy import Policy, choose_path
-from ..logps.reference import require_finite, score
+from ..logps.reference import ReferenceCache, require_finite, score
 from ..maths.counter import permutation
 from ..maths.intervals import Measure, mean_interval, share_interval
 from ..models.load import Loaded
@@ -108,7 +108,8 @@ def _values(groups: Sequence[Group], loaded: Loaded) -> Sequence[Floats]:
         if not loaded.fingerprint:
             values: Sequence[Floats] = score(policy, groups, bin_tokens=1 << 13)
         else:
-            values = list(checked_values(cache_of(policy, loaded.fingerprint), policy, groups, bin_tokens=1 << 13))
+            cache = ReferenceCache.of(policy, loaded.fingerprint)
+            values = list(checked_values(cache, policy, groups, bin_tokens=1 << 13))
     finally:
         policy.take("plain", "closed")
     require_finite(groups, values, "coverage: the log-prob of a response")

@@ -112,6 +112,12 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
     """Lay groups end to end: each prompt once, then its responses.
 
     An empty sequence gives an empty batch, which a rank short of bins runs with zero coefficients.
+
+        >>> batch = pack(groups[:3])
+        >>> batch.tokens == sum(group.tokens for group in groups[:3])
+        True
+        >>> batch.responses, len(batch.winner_E)
+        (6, 3)
     """
     prompt_G = _lengths([group.prompt for group in groups])
     length_S = _lengths([ids for group in groups for ids in group.responses])

@@ -13,9 +13,9 @@ from ..data.adapt import Kind
 from ..data.prepare import prepare
 from ..data.prepared import Prepared
 from ..errors import TemplateError
-from ..logps.checked import cache_of, checked_values
+from ..logps.checked import checked_values
 from ..logps.policy import Policy
-from ..logps.reference import score
+from ..logps.reference import ReferenceCache, score
 from ..logps.subject import Subject
 from ..maths.counter import permutation
 from ..models.load import Loaded
@@ -66,7 +66,7 @@ class Texts:
         """
         if not weights:
             return self.score(policy, bin_tokens=bin_tokens)
-        cache = cache_of(policy, weights)
+        cache = ReferenceCache.of(policy, weights)
 
         def kept(groups: Sequence[Group]) -> Sequence[Floats]:
             return checked_values(cache, policy, groups, bin_tokens=bin_tokens, warn=warn) if groups else []

@@ -14,25 +14,6 @@ from .policy import TOLERANCE, Policy
 from .reference import ReferenceCache, ReferenceValues, score
 
 
-def cache_of(policy: Policy, weights: str, *, view: str = "whole", bf16: bool = False) -> ReferenceCache:
-    """Return the cache of a reference's log-probs; two uses of the same weights the same way share it.
-
-    Args:
-        policy: The reference, its path chosen.
-        weights: Its fingerprint.
-        view: "whole", or "base" for what lies under an adapter that the fingerprint covers.
-        bf16: Whether products are in bfloat16, whatever dtype the weights have now.
-    """
-    first = next(policy.parameters())
-    return ReferenceCache.open(
-        weights=weights,
-        view=view,
-        dtype="bf16" if bf16 else str(first.dtype),
-        path=policy.path,
-        device=first.device.type,
-    )
-
-
 def checked_values(
     cache: ReferenceCache,
     policy: Policy,

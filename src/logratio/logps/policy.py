@@ -34,6 +34,14 @@ class Policy(nn.Module):
 
     It is what FSDP2 wraps: no weight is read outside `forward`, and the batch's layout travels as an argument.
 
+        >>> policy = Policy(model)
+        >>> batch = pack(groups[:2])
+        >>> logps = policy(batch, Needs(extras=("entropy",)))
+        >>> logps.policy_R.shape == logps.entropy_R.shape == batch.target_R.shape
+        True
+        >>> choose_path(policy, batch)
+        'shared'
+
     Attributes:
         model: The transformers (or PEFT) model.
         value: What gives the values, or None.

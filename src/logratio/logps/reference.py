@@ -20,7 +20,9 @@ from ..batch.packed import pack
 from ..batch.plan import plan
 from ..errors import LogratioError, NonFiniteError
 from ..files import cache_root, content_hash, read_shard, write_shard
+from ..models.fingerprint import of_weights
 from .names import block, block_name, made_names, remembered_names
+from .policy import Policy
 
 BLOCK = 1024
 """Groups a block, in data order. A block is on disk whole or not at all, so log-probs never depend on interruptions."""
@@ -96,6 +98,13 @@ class ReferenceValues(Sequence[Floats]):
 class ReferenceCache:
     """Per-token reference log-probs on disk.
 
+        >>> reference = ReferenceCache.of(policy)
+        >>> values = reference.fill(policy, groups[:8], bin_tokens=4096)
+        >>> values[0].shape == (groups[0].scored,)
+        True
+        >>> groups[0].with_columns(token={"reference": values[0]}).columns.token["reference"].dtype
+        dtype('float32')
+
     Attributes:
         identity: Hash of the weights, config, adapter, dtype, path and temperature that produced them.
         folder: Where the blocks lie.
@@ -109,6 +118,27 @@ class ReferenceCache:
         """Return the cache of the distribution that `identity` describes; any JSON-able parts."""
         key = content_hash({"numerics": NUMERICS, **identity})
         return cls(key, cache_root() / "reference" / key)
+
+    @classmethod
+    def of(
+        cls, policy: Policy, weights: str | None = None, *, view: str = "whole", bf16: bool = False
+    ) -> ReferenceCache:
+        """Return the cache of a reference's log-probs; two uses of the same weights the same way share it.
+
+        Args:
+            policy: The reference, its path chosen.
+            weights: Its fingerprint, where that is known; default: a hash of the weights as they are.
+            view: "whole", or "base" for what lies under an adapter that the fingerprint covers.
+            bf16: Whether products are in bfloat16, whatever dtype the weights have now.
+        """
+        first = next(policy.parameters())
+        return cls.open(
+            weights=of_weights(policy.model) if weights is None else weights,
+            view=view,
+            dtype="bf16" if bf16 else str(first.dtype),
+            path=policy.path,
+            device=first.device.type,
+        )
 
     def block_path(self, groups: Sequence[Group]) -> Path:
         """Return the file of a block: named by the content of its tokens and masks."""

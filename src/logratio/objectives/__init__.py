@@ -9,9 +9,12 @@ from ..errors import ConfigError, nearest
 from .base import Objective
 from .custom import from_file, from_package, installed
 from .mixture import could_imitate, with_sft
+from .total import loss
+
+__all__ = ["Objective", "load", "loss", "names"]
 
 _PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences", "custom"}
-_PARTS |= {"labelling", "onpolicy"}
+_PARTS |= {"labelling", "onpolicy", "total"}
 
 
 def names() -> tuple[str, ...]:
@@ -21,6 +24,11 @@ def names() -> tuple[str, ...]:
 
 def load(name: str) -> Objective:
     """Return the objective called `name`: one of this folder, of an installed package, or `PATH.py:FUNCTION`.
+
+        >>> load("simpo").settings()
+        SimpoSettings(beta=2.0, gamma_beta_ratio=0.5, sft_weight=0.0)
+        >>> load("dpo").needs(load("dpo").settings()).reference
+        True
 
     Raises:
         ConfigError: No such objective; names the nearest.

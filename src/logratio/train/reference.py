@@ -12,7 +12,7 @@ import torch
 from ..batch.group import Group
 from ..config import RunConfig
 from ..errors import ConfigError, ReferenceChoiceError
-from ..logps.checked import cache_of, checked_values
+from ..logps.checked import checked_values
 from ..logps.policy import Policy
 from ..logps.reference import ReferenceCache, ReferenceValues
 from ..models.adapters import reference_view
@@ -137,7 +137,7 @@ class ReferencePass:
         own = self.config.reference in ("start", "base")
         fingerprint = self.model.fingerprint if own else stored_fingerprint(self.config.reference)
         view = "base" if self.config.reference == "base" and self.model.adapter == "loaded" else "whole"
-        return cache_of(self.policy, fingerprint, view=view, bf16=self.bf16)
+        return ReferenceCache.of(self.policy, fingerprint, view=view, bf16=self.bf16)
 
     def values(self, groups: Sequence[Group]) -> ReferenceValues:
         """Return log-probs of all groups; what the cache holds is checked on a few and made again if it is wrong.
