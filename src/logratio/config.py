@@ -177,6 +177,14 @@ class RolloutConfig(Leaf):
         return self
 
 
+class TextsConfig(Leaf):
+    """Texts that are imitated beside what is drawn: PPO-ptx, Ouyang et al. 2022 (arXiv:2203.02155), Eq. 2."""
+
+    data: Data = Field(description="file, folder or hub name of texts, or of prompts with responses; long ones are cut")
+    weight: PositiveFloat = Field(1.0, description="γ: weight of their mean loss per token in the loss; 27.8 there")
+    batch_size: PositiveInt = Field(8, description="texts a step")
+
+
 class EvalConfig(Leaf):
     """Data kept from training."""
 
@@ -294,6 +302,7 @@ class RunConfig(Leaf):
     rollout: RolloutConfig | None = None
     judge: Judge | None = None
     value: ValueConfig | None = None
+    texts: TextsConfig | None = None
     reference: str = Field("start", description="start: the model as loaded; base: LoRA's base weights; or a path")
     reference_sync: SyncConfig = SyncConfig()
     eval: EvalConfig = EvalConfig()

@@ -195,6 +195,9 @@ _PHASES = {
         "standard deviation (÷K) of the scores of a prompt's responses, mean over prompts",
         "of the judge",
     ),
+    "text_nll": Metric(
+        "Loss of mixed texts", "Σ w·−log π(x_t|x_<t) / Σ w over the tokens of the step's `texts`", "nat/token"
+    ),
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
     "dead_groups": Metric(
         "Dead groups",

@@ -32,10 +32,12 @@ class Term:
     Attributes:
         unit: What i counts.
         coefficient: c.
+        weight: Response column that holds w of tokens and responses; edges have a weight of their own, groups 1.
     """
 
     unit: Unit
     coefficient: float = 1.0
+    weight: str = "weight"
 
 
 @dataclass(frozen=True)

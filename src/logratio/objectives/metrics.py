@@ -80,11 +80,12 @@ def margin_metrics(margin: Tensor, pull: Tensor | None = None) -> dict[str, Metr
 def shared_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
     """Return what any objective with a reference is measured by (formulas in `logratio.metrics`).
 
-    Responses borrowed from another prompt (response column `mismatched`) or drawn by a rival (`rival`) are left out.
+    Responses borrowed from another prompt (response column `mismatched`) or drawn by a rival (`rival`) are left out,
+    and so are texts that are mixed in (`text`).
     """
     ratio_R = logps.policy_R - batch.token["reference"].to(logps.policy_R)
-    other_S = batch.response.get("mismatched", batch.response.get("rival"))
-    own_R = None if other_S is None else (1 - other_S).index_select(0, batch.response_R)
+    other_S = [batch.response[name] > 0 for name in ("mismatched", "rival", "text") if name in batch.response]
+    own_R = None if not other_S else (~torch.stack(other_S).any(0)).float().index_select(0, batch.response_R)
     return {"kl_data": Metric(ratio_R.square() / 2, "token", own_R)}
 
 

@@ -1,4 +1,4 @@
-"""A supervised term beside any preference loss: `objective.sft_weight`."""
+"""A supervised term beside a loss: `objective.sft_weight` of the preferred responses, `texts.weight` of other texts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from pydantic import Field, create_model
 from torch import Tensor
 
 from ..batch.logps import Logps
-from ..batch.packed import PackedBatch
+from ..batch.packed import PackedBatch, sent
 from . import views
 from .base import Objective, Settings, Term
+from .metrics import Metric
 
 NAME = "sft_weight"
 
@@ -62,6 +64,53 @@ def with_sft(objective: Objective) -> Objective:
         update=lambda logps, batch, settings: objective.update(logps, batch, split(settings)[0]),
         label=lambda groups, settings, state: objective.label(groups, split(settings)[0], state),
     )
+
+
+def with_texts(objective: Objective, weight: float) -> Objective:
+    """Return an objective of fresh responses with one more term: the likelihood of texts that are mixed into the step.
+
+        loss = own loss + γ · Σ w·−log π(x_t|x_<t) / Σ w,   over the tokens of the step's texts
+
+    Ouyang et al. 2022 (arXiv:2203.02155), Eq. 2, PPO-ptx. A text is a response with its weight in the column `text` and
+    weight 0 beside; those of the step's own have 0 in `text`. The objective sees a text's tokens as certain, log π = 0,
+    so that no ratio and no KL comes of them.
+
+    Args:
+        objective: Learns from responses that are drawn.
+        weight: γ > 0.
+    """
+
+    def losses(logps: Logps, batch: PackedBatch, settings: Any) -> Mapping[str, Tensor]:
+        return {**objective.losses(_unread(logps, batch), batch, settings), "texts": -logps.policy_R}
+
+    def metrics(logps: Logps, batch: PackedBatch, settings: Any) -> Mapping[str, Metric]:
+        own = objective.metrics(_unread(logps, batch), batch, settings)
+        text_R = batch.response["text"].index_select(0, batch.response_R)
+        counted = {name: _of_drawn(metric, batch) for name, metric in own.items()}
+        return {**counted, "text_nll": Metric(-logps.policy_R, "token", text_R)}
+
+    return replace(
+        objective,
+        formula=f"{objective.formula}; + {weight:g}·(−log π of texts, mean over their tokens)",
+        terms=lambda settings: {**objective.terms(settings), "texts": Term("token", weight, "text")},
+        losses=losses,
+        metrics=metrics,
+    )
+
+
+def _unread(logps: Logps, batch: PackedBatch) -> Logps:
+    text_R = batch.response["text"].index_select(0, batch.response_R) > 0
+    return replace(logps, policy_R=logps.policy_R.masked_fill(text_R, 0.0))
+
+
+def _of_drawn(metric: Metric, batch: PackedBatch) -> Metric:
+    """Leave the groups of texts out of a metric of groups; of tokens and responses weight 0 does."""
+    if metric.unit != "group" or metric.weight is not None:
+        return metric
+    text_S = batch.response["text"]
+    text_G = torch.zeros(len(batch.row_G), dtype=text_S.dtype, device=text_S.device)
+    text_G = text_G.index_add(0, sent(batch.spans.group_S, text_S.device), text_S)
+    return replace(metric, weight=(text_G == 0).to(text_S))
 
 
 def _imitation(logps: Logps, batch: PackedBatch) -> Tensor:

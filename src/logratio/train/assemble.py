@@ -154,7 +154,7 @@ def source_of(
         engine=None if config.rollout.engine is None else open_engine(config.rollout.engine),
     )
     reference = learner.live if learner.needs.reference else None
-    return RolloutSource(opening.files, opening.phases, draw, learner, reference, directory)
+    return RolloutSource(opening.files, opening.phases, draw, learner, reference, directory, opening.texts)
 
 
 def with_reference(learner: Learner, optimizer: Optimizer, opening: Opening, warn: Callable[[str], None]) -> Learner:
@@ -242,7 +242,7 @@ def _compare_start(directory: RunDirectory, data: DataSet, origin: str, warn: Ca
     if not directory.checkpoints():
         return
     manifest = directory.manifest()
-    began, now = manifest.get("data", {}).get("fingerprint"), data.prepared.fingerprint
+    began, now = manifest.get("data", {}).get("fingerprint"), data.fingerprint
     if began != now:
         warn(
             f"the data is not what this run began with (hash {now[:8]}, then {str(began)[:8]}): from here on steps see "

@@ -17,7 +17,7 @@ from ..batch.plan import plan
 from ..evaluate import measure
 from ..logps.policy import Policy
 from ..logps.whole import Axis, join, slots
-from ..objectives.base import Objective, Settings
+from ..objectives.base import Objective, Settings, Term
 from ..objectives.metrics import raising
 from .distributed import World, sync_gradients
 from .finite import Finite
@@ -116,24 +116,34 @@ def denominators(learner: Learner, groups: Sequence[Group]) -> dict[str, float]:
 
     A step whose weights are all 0 gets denominator 1, and with it a loss of 0.
     """
-    totals = {"edge": 0.0, "response": 0.0, "token": 0.0, "group": 0.0}
+    terms = learner.objective.terms(learner.settings)
+    totals = dict.fromkeys(((term.unit, term.weight) for term in terms.values()), 0.0)
     for group in groups:
-        weights = group.columns.response["weight"]
-        totals["group"] += 1.0
-        totals["edge"] += float(group.columns.edge["weight"].sum())
-        totals["response"] += float(weights.sum())
-        totals["token"] += sum(float(w) * float(m.sum()) for w, m in zip(weights, scored_masks(group), strict=True))
-    return {name: totals[term.unit] or 1.0 for name, term in learner.objective.terms(learner.settings).items()}
+        for unit, weight in totals:
+            totals[unit, weight] += _weight_of(group, unit, weight)
+    return {name: totals[term.unit, term.weight] or 1.0 for name, term in terms.items()}
 
 
-def item_weights(batch: PackedBatch, unit: str) -> Tensor:
-    """Return w of each item of a unit, float32."""
+def _weight_of(group: Group, unit: str, weight: str) -> float:
+    """Return Σ w over a group's items of a unit."""
+    if unit == "group":
+        return 1.0
     if unit == "edge":
-        return batch.edge["weight"]
+        return float(group.columns.edge["weight"].sum())
+    weights = group.columns.response[weight]
     if unit == "response":
-        return batch.response["weight"]
-    if unit == "token":
-        return batch.response["weight"].index_select(0, batch.response_R)
+        return float(weights.sum())
+    return sum(float(w) * float(m.sum()) for w, m in zip(weights, scored_masks(group), strict=True))
+
+
+def item_weights(batch: PackedBatch, term: Term) -> Tensor:
+    """Return w of each item that a term counts, float32."""
+    if term.unit == "edge":
+        return batch.edge["weight"]
+    if term.unit == "response":
+        return batch.response[term.weight]
+    if term.unit == "token":
+        return batch.response[term.weight].index_select(0, batch.response_R)
     return torch.ones(len(batch.row_G), device=batch.row_G.device)
 
 
@@ -141,7 +151,7 @@ def weighted(learner: Learner, losses: Mapping[str, Tensor], batch: PackedBatch,
     """Return Σ_k c_k · Σ_i w_i ℓ_ki / denominator_k over the items of this batch."""
     terms = learner.objective.terms(learner.settings)
     parts = [
-        terms[name].coefficient * (item_weights(batch, terms[name].unit).to(values) * values).sum() / totals[name]
+        terms[name].coefficient * (item_weights(batch, terms[name]).to(values) * values).sum() / totals[name]
         for name, values in losses.items()
     ]
     return torch.stack(parts).sum()

@@ -9,6 +9,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
 from ..config import RunConfig
 from ..logps.policy import Policy
 from ..models.load import Loaded
@@ -63,6 +65,15 @@ class Opening:
         """The data as steps: of groups to learn from, or of prompts to draw responses to."""
         train = self.config.train
         return FileSource(self.data.groups, self.data.train, train.batch_size, train.epochs, train.seed)
+
+    @property
+    def texts(self) -> FileSource | None:
+        """The texts of each step, pass after pass for as long as the run lasts; None without any."""
+        own, train = self.config.texts, self.config.train
+        if own is None or self.data.texts is None:
+            return None
+        groups = self.data.texts.groups
+        return FileSource(groups, np.arange(len(groups)), own.batch_size, 1.0, train.seed)
 
     @cached_property
     def phases(self) -> Phases:
@@ -122,7 +133,15 @@ class Opening:
             f"tokens at temperature {rollout.temperature:g} to {most * self.config.train.batch_size} prompts or fewer, "
             f"and learns from {what} in {rollout.epochs * most} steps or fewer; each is rollouts/phase-NUMBER.jsonl",
             f"judge: {self.judge}",
+            *self._about_texts(),
         ]
+
+    def _about_texts(self) -> list[str]:
+        own, texts = self.config.texts, self.data.texts
+        if own is None or texts is None:
+            return []
+        of = f"{own.batch_size} of {len(texts.groups):,} texts a step, {own.weight:g} × their mean loss per token"
+        return [f"texts: {of}", *(f"  {line}" for line in texts.report.lines())]
 
     def _about_scores(self) -> list[str]:
         return [
@@ -150,7 +169,7 @@ class Opening:
                 "dropouts": model.dropouts,
             },
             "data": {
-                "fingerprint": self.data.prepared.fingerprint,
+                "fingerprint": self.data.fingerprint,
                 "train": len(self.data.train),
                 "eval": self.held_out,
             },

@@ -17,11 +17,12 @@ from .. import objectives
 from ..config import JUDGES, DataPart, LoraConfig, RolloutConfig, RunConfig, judge_of
 from ..errors import ConfigError
 from ..objectives.base import Objective, Settings
+from ..objectives.mixture import with_texts
 from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
 from .onpolicy import with_rollout
 from .sync import require_movable
-from .unread import require_samples_judged, require_values_read
+from .unread import require_samples_judged, require_texts_beside, require_values_read
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
@@ -31,7 +32,7 @@ Flat = dict[str, Any]
 
 _KEYS = keys(RunConfig)
 _SECTIONS = sections(RunConfig)
-_PARTS = {**keys(DataPart, "data."), **keys(DataPart, "eval.data.")}
+_PARTS = {path: key for at in ("data.", "eval.data.", "texts.data.") for path, key in keys(DataPart, at).items()}
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
 _REASONS = {
     "objective.beta": "at 0 every margin is 0, so nothing would be learned",
@@ -98,6 +99,9 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     require_movable(config, objective.needs(settings))
     require_values_read(config, objective.needs(settings))
     require_samples_judged(config, objective.needs(settings))
+    if config.texts is not None:
+        require_texts_beside(config, objective)
+        objective = with_texts(objective, config.texts.weight)
     return Resolved(config, objective, settings, frozenset(flat))
 
 

@@ -33,6 +33,7 @@ from .phases import Phases, Place
 from .rewards import asked_of, text_of
 from .rundir import RunDirectory
 from .source import FileSource, Step
+from .texts import beside
 
 Reference = Callable[[], AbstractContextManager[Policy]] | None
 """Yields the reference as a policy; None where none is needed."""
@@ -146,6 +147,7 @@ class RolloutSource:
         learner: The policy that draws and is trained.
         reference: The reference, as it then is, where log-probs of it are needed; None otherwise.
         run: Where phases are kept.
+        texts: What is imitated beside them, of which step s has batch s; None where nothing is.
     """
 
     prompts: FileSource
@@ -154,6 +156,7 @@ class RolloutSource:
     learner: Learner
     reference: Reference
     run: RunDirectory
+    texts: FileSource | None = None
     ahead: ClassVar[bool] = False
     _held: _Phase | None = field(default=None, repr=False)
 
@@ -178,7 +181,10 @@ class RolloutSource:
             self._held = self._read(place.phase)
         # Objectives of sampled responses measure the mismatch themselves, against the old log-probs.
         compared = place.first and self.learner.objective.data != "prompts"
-        return Step(index, self._groups(self._held, place), self._held.measures[place.batch], compared)
+        groups = self._groups(self._held, place)
+        if self.texts is not None:
+            groups = beside(groups, self.texts.step(index).groups)
+        return Step(index, groups, self._held.measures[place.batch], compared)
 
     def _groups(self, phase: _Phase, place: Place) -> list[Group]:
         """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""

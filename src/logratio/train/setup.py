@@ -20,6 +20,7 @@ from ..data.prompts import Asking, Prompted, prepare_prompts
 from ..errors import ConfigError, DataError, ModelError
 from ..evaluate.halves import halves
 from ..evaluate.measure import measured_names
+from ..files import content_hash
 from ..logps.policy import Policy
 from ..logps.verdict import choose_path_once
 from ..maths.counter import permutation
@@ -62,6 +63,7 @@ class DataSet:
         evaluation: Groups of the evaluation files, where given.
         choosing: Which of the groups evaluated on choose a best checkpoint; None unless one is asked for.
         shown: Text and other fields of each prompt evaluated on, where responses are drawn.
+        texts: What is imitated beside the responses that are drawn, where the recipe asks for it.
     """
 
     prepared: Prepared | Prompted
@@ -71,6 +73,13 @@ class DataSet:
     evaluation: Sequence[Group] | None
     choosing: NDArray[np.int64] | None
     shown: Sequence[Asking] = ()
+    texts: Prepared | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that is trained on."""
+        own = self.prepared.fingerprint
+        return own if self.texts is None else content_hash(own, self.texts.fingerprint)
 
 
 def tokenizer_of(config: RunConfig, inputs: Inputs) -> Any:
@@ -110,7 +119,7 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
     config, objective = resolved.config, resolved.objective
     needs = objective.needs(resolved.settings)
     if config.rollout is not None:
-        return _prompts(config, tokenizer, inputs, date)
+        return replace(_prompts(config, tokenizer, inputs, date), texts=_texts(config, tokenizer, date))
 
     def read(data: Any) -> Prepared:
         found = prepare(
@@ -193,6 +202,21 @@ def _prompts(config: RunConfig, tokenizer: Any, inputs: Inputs, date: str) -> Da
         )
     shown = [prepared.asking[int(i)] for i in everything[held]]
     return DataSet(prepared, prepared.groups, everything[~held], everything[held], None, None, shown)
+
+
+def _texts(config: RunConfig, tokenizer: Any, date: str) -> Prepared | None:
+    """Read the texts that are mixed in; what goes beyond `tokens.max_length` is cut, and `rows.map` is not theirs."""
+    if config.texts is None:
+        return None
+    return prepare(
+        config.texts.data,
+        kind="demonstrations",
+        tokenizer=tokenizer,
+        tokens=config.tokens.model_copy(update={"overflow": "truncate"}),
+        template=config.template,
+        rows=config.rows.model_copy(update={"map": {}}),
+        date=date,
+    )
 
 
 def _require_margins(prepared: Prepared, objective: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..batch.needs import Needs
 from ..config import RunConfig
 from ..errors import ConfigError
+from ..objectives.base import Objective
 
 
 def require_values_read(config: RunConfig, needs: Needs) -> None:
@@ -17,6 +18,29 @@ def require_values_read(config: RunConfig, needs: Needs) -> None:
         raise ConfigError(
             f"value is given, and {config.objective['name']} reads no values, so that nothing would come of it; leave "
             "it out, or use --objective ppo."
+        )
+
+
+def require_texts_beside(config: RunConfig, objective: Objective) -> None:
+    """Refuse texts beside what does not draw, or what draws from another distribution than the texts'.
+
+    Args:
+        config: The recipe, with `texts`.
+        objective: What it names.
+
+    Raises:
+        ConfigError: The objective learns from data that are given, or sampling has another temperature than 1.
+    """
+    name, rollout = config.objective["name"], config.rollout
+    if objective.data != "prompts" or rollout is None:
+        raise ConfigError(
+            f"texts is given, and objective {name} learns from {objective.data}, beside which no texts are mixed in; "
+            "leave it out, or choose an on-policy objective, as ppo."
+        )
+    if rollout.temperature != 1:
+        raise ConfigError(
+            f"texts is given and rollout.temperature is {rollout.temperature:g}, at which every log-prob of the run "
+            "is, and a likelihood of texts is one at 1; set it to 1, or leave texts out."
         )
 
 
