@@ -188,6 +188,8 @@ def test_a_recipe_for_fresh_responses_runs_in_miniature(path, tmp_path, monkeypa
     if path.stem != "hybrid":
         assert done.evaluation["reward"]["n"] == 2
         assert len(list((done.directory / "rollouts").iterdir())) >= 1
+    rounds = [place.name for place in sorted(done.directory.glob("rounds/*"))]
+    assert rounds == (["01", "02", "03"] if path.stem in ("iterative-dpo", "sppo") else [])
 
 
 def at(config, key):

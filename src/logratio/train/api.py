@@ -16,7 +16,7 @@ from ..config import RunConfig
 from ..errors import CheckpointError, LogratioError, RunError
 from ..report.page import write_report
 from ..rollout.judge import IN_MEMORY
-from . import checkpoint, distributed, trackers
+from . import checkpoint, distributed, notebook, trackers
 from .assemble import Assembled, assemble
 from .distributed import World
 from .events import Listener, tell
@@ -27,6 +27,7 @@ from .preflight.run import Preflight
 from .preflight.scene import Scene
 from .preflight.subject import UNANSWERED, after_pass, before_pass
 from .recipe import Resolved, resolve
+from .rounds import with_rounds
 from .rundir import RunDirectory
 from .setup import Inputs
 from .signals import Interrupted, stop_requests
@@ -56,6 +57,9 @@ class Run:
         """The folder that transformers loads."""
         return self.directory / "model"
 
+    def _repr_html_(self) -> str:
+        return notebook.summary(self.directory, self.status, self.step, self.evaluation)
+
 
 def train(
     model: Any,
@@ -84,7 +88,7 @@ def train(
             `judge.on_failure` of the recipe says what happens. Such a run cannot be resumed from the command line.
         output: Run directory; default runs/<date>-<model>-<objective>.
         resume: A run directory to continue, or "auto": continue `output` if it holds a run, else start.
-        on_event: Called with every `Event`.
+        on_event: Called with every `Event`; default: in a notebook, draw the run under the cell.
         preflight: Whether to look, before and in the first steps, for what makes a run other than it seems.
         recipe: Further keys of the recipe, nested or dotted: `train={"lr": 1e-6}`, `**{"train.lr": 1e-6}`.
 
@@ -113,7 +117,7 @@ def train(
         document["judge"] = judge
     if output is not None:
         document["output"] = str(output)
-    listeners = [on_event] if on_event else []
+    listeners = [own for own in (on_event or notebook.listener(),) if own is not None]
     return run(resolve(document, recipe), resume=resume, listeners=listeners, inputs=inputs, preflight=preflight)
 
 
@@ -172,7 +176,7 @@ def run(
                     if checks is not None:
                         scenes.append(before_pass(checks, *of))
 
-                job = assemble(resolved, directory, world, emit, stop, inputs, checks, look)
+                job = with_rounds(assemble(resolved, directory, world, emit, stop, inputs, checks, look))
                 start = _restore(job, directory) if continuing else 0
                 return _train(_watched(job, checks, scenes), directory, start)
         except Interrupted:

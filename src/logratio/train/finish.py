@@ -29,14 +29,14 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     plot of the calibration needs under "calibration".
     """
     fit = job.fit
-    rows = _evaluations(directory)
+    rows = evaluations(directory)
     step, held = max(rows), "the last step"
     if fit.best:
         step = fit.best["step"]
         tensors, progress = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(step))
         fit.load(tensors, progress)
         held = f"step {step}, the best by {fit.best['metric']} on the other half of the held-out prompts"
-    evaluation = _measures(rows[step])
+    evaluation = measures(rows[step])
     judged = [fit.evaluate.groups[int(i)] for i in fit.evaluate.unseen()]
     if any(len(group.edges) for group in judged):
         baseline, rule = length_baseline(judged)
@@ -48,7 +48,7 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     state = fit.optimizer.weights()
     if fit.learner.world.rank == 0:
         directory.manifest(weights=held)
-        beside = {"calibration": calibration, "before": _measures(rows[0])}
+        beside = {"calibration": calibration, "before": measures(rows[0])}
         write_json(directory.path / "evaluation.json", {**evaluation, **beside})
         save_model(job.model, job.tokenizer, directory.path / "model", state=of_model(state))
         if job.opening.valued is not None:
@@ -60,7 +60,7 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
     return evaluation
 
 
-def _evaluations(directory: RunDirectory) -> dict[int, dict[str, Any]]:
+def evaluations(directory: RunDirectory) -> dict[int, dict[str, Any]]:
     """Return the evaluations of the run by step; step 0 and the last one are always there."""
     return {row["step"]: row for row in _rows(directory, "eval")}
 
@@ -70,7 +70,7 @@ def _rows(directory: RunDirectory, kind: str) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
-def _measures(row: Mapping[str, Any]) -> dict[str, Any]:
+def measures(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row's measures, on the prompts that chose no checkpoint where some did."""
     found = {**row, **row.get("unseen", {})}
     return {name: value for name, value in found.items() if isinstance(value, dict) and "mean" in value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class Fit:
         best: What the best checkpoint so far is, by `keep.best`.
         diagnosis: Reads the rows as they come and warns of what they show.
         first_steps: Looks at the first steps; None where no checks were asked for, or a run is resumed.
+        rounds: Steps with which a round ends → writes down what the round leaves.
     """
 
     learner: Learner
@@ -66,6 +67,7 @@ class Fit:
     best: dict[str, Any]
     diagnosis: Watch
     first_steps: FirstSteps | None = None
+    rounds: Mapping[int, Callable[[], None]] = field(default_factory=dict)
 
     def load(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         """Put back the weights, moments, running values and moving reference of a checkpoint."""
@@ -96,10 +98,13 @@ def fit(job: Fit, *, start: int) -> int:
             _record(job, "train", row)
             if job.first_steps is not None:
                 job.first_steps.after_step(done, row)
-            evaluated = due(done, steps, job.config.every.eval)
+            leave = job.rounds.get(done)
+            evaluated = leave is not None or due(done, steps, job.config.every.eval)
             improved = evaluated and _evaluate(job, done, began)
+            if leave is not None:  # before the checkpoint, from which a run goes on that is killed between the two
+                leave()
             asked = job.learner.world.any(bool(job.stop))
-            if improved or asked or due(done, steps, job.config.every.checkpoint):
+            if leave or improved or asked or due(done, steps, job.config.every.checkpoint):
                 checkpoint(job, done)
             if asked and done < steps:
                 return done

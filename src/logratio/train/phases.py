@@ -76,6 +76,10 @@ class Phases:
         """Return the batches of prompts that a phase draws for."""
         return range(self.bounds[phase], self.bounds[phase + 1])
 
+    def steps_of(self, phase: int) -> range:
+        """Return the steps that learn from what a phase drew, counted from 0."""
+        return range(self.bounds[phase] * self.epochs, self.bounds[phase + 1] * self.epochs)
+
     def place(self, step: int) -> Place:
         """Return where a step stands, counted from 0."""
         phase = bisect_right(self._begins, step) - 1

@@ -167,6 +167,7 @@ _WRITTEN_WHOLE = (
     "model",
     "checkpoints/step-????????",
     "rollouts/phase-??????.jsonl",
+    "rounds/??",
 )
 """What appears under its name only when it is complete."""
 
