@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 
+import logratio.logps.head as module
 from logratio.logps.head import head
 
 R, D, V = 1100, 6, 11  # more rows than two chunks
+KEPT = {"all chunks": 1 << 25, "the last chunk": 512 * V, "no chunk but the one at work": 0}
 
 
 def inputs(dtype=torch.float64, rows=R, vocabulary=V, width=D, bias=True):
@@ -38,9 +40,11 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("wanted", list(itertools.product((True, False), repeat=3)), ids=str)
-def test_equals_log_softmax_in_values_and_in_the_gradients_that_are_wanted(shape, wanted):
+def test_equals_log_softmax_in_values_and_in_the_gradients_that_are_wanted(shape, wanted, kept, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT", KEPT[kept])
     h_RD, W_VD, bias_V, target_R = inputs()
     weights_R = torch.linspace(-1, 2, R, dtype=torch.float64)
     found = []
@@ -118,8 +122,9 @@ def test_extreme_logits_stay_finite():
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_full_logits_never_exist(frozen):
+def test_the_full_logits_never_exist(frozen, monkeypatch):
     """The largest tensor of any operator has far fewer elements than R · V."""
+    monkeypatch.setattr(module, "_KEPT", 1 << 20)
     from torch.utils._python_dispatch import TorchDispatchMode
 
     rows, vocabulary, width = 4096, 2048, 8
@@ -156,3 +161,27 @@ def test_a_frozen_head_multiplies_no_weights_in_the_backward_pass():
     with Watch():
         logp_R.sum().backward()
     assert called and not any("mm" in name for name in called)
+
+
+def test_kept_logits_are_multiplied_out_once_and_a_second_backward_pass_gives_the_same():
+    """Three products where nothing is recomputed: forward, ∂h and ∂W; the second pass needs the forward's again."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    products = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal products
+            products += "mm" in str(function)
+            return function(*args, **(kwargs or {}))
+
+    h_RD, W_VD, _, target_R = inputs(rows=300, bias=False)
+    leaves = h_RD.requires_grad_(), W_VD.requires_grad_()
+    with Watch():
+        logp_R, _ = head(*leaves, None, target_R)
+        first = torch.autograd.grad(logp_R.sum(), leaves, retain_graph=True)
+    assert products == 3
+    with Watch():
+        second = torch.autograd.grad(logp_R.sum(), leaves)
+    assert products == 6
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))

@@ -61,9 +61,9 @@ class _Divergence(torch.autograd.Function):
     ) -> Tensor:
         parts = []
         own, other = Logits(h_RD, W_VD, bias_V, shape), reference.logits()
-        for h_CD, reference_CD in _chunks(own, other):
-            logp_CV = torch.log_softmax(own(h_CD), 1)
-            reference_CV = torch.log_softmax(other(reference_CD), 1)
+        for index in range(len(own.chunks)):
+            logp_CV = torch.log_softmax(own(index), 1)
+            reference_CV = torch.log_softmax(other(index), 1)
             parts.append((reference_CV.exp() * (reference_CV - logp_CV)).sum(1))
         ctx.save_for_backward(h_RD, W_VD, bias_V)
         ctx.shape, ctx.reference = shape, reference
@@ -78,11 +78,11 @@ class _Divergence(torch.autograd.Function):
         dW = Weights(W_VD) if needs_W else None
         dbias_V = torch.zeros(len(W_VD), dtype=dtype, device=W_VD.device) if needs_bias else None
         own, other, at = Logits(h_RD, W_VD, bias_V, ctx.shape), ctx.reference.logits(), 0
-        for h_CD, reference_CD in _chunks(own, other):
+        for index, h_CD in enumerate(own.chunks):
             chunk = slice(at, at + len(h_CD))
-            logits_CV = own(h_CD)
+            logits_CV = own(index)
             slope = ctx.shape.slope(logits_CV)
-            du_CV = torch.softmax(logits_CV, 1).sub_(torch.softmax(other(reference_CD), 1))
+            du_CV = torch.softmax(logits_CV, 1).sub_(torch.softmax(other(index), 1))
             du_CV = du_CV.mul_(slope).mul_(grad_R[chunk, None])
             if dbias_V is not None:
                 dbias_V += du_CV.sum(0)
@@ -97,8 +97,3 @@ class _Divergence(torch.autograd.Function):
 
 
 _fused: Callable[..., Tensor] = _Divergence.apply
-
-
-def _chunks(own: Logits, other: Logits) -> Any:
-    """Return chunks of both models' hidden states, row for row."""
-    return zip(own.chunks, other.chunks, strict=True)

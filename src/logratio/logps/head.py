@@ -13,6 +13,8 @@ from ..batch.needs import Extra
 
 _BUFFER = 1 << 24
 """Most elements of a chunk's logits: 512 rows at V = 32,768, where the matrix products run at their best."""
+_KEPT = 1 << 25
+"""Most elements that stay from the forward to the backward pass, 128 MiB in float32: all of a usual bin's."""
 _MOST_ROWS = 512
 _FEWEST_ROWS = 64
 
@@ -25,20 +27,23 @@ class Shape:
     softcap: float | None
     temperature: float
 
+    @property
+    def factor(self) -> float:
+        """∂z/∂u without softcap."""
+        return self.scale / self.temperature
+
     def __call__(self, logits_CV: Tensor) -> Tensor:
         """Shape raw logits in place."""
         if self.softcap is None:
-            factor = self.scale / self.temperature
-            return logits_CV if factor == 1.0 else logits_CV.mul_(factor)
+            return logits_CV if self.factor == 1.0 else logits_CV.mul_(self.factor)
         capped = logits_CV.mul_(self.scale / self.softcap).tanh_()
         return capped.mul_(self.softcap / self.temperature)
 
     def slope(self, shaped_CV: Tensor) -> Tensor | float:
         """Return ∂z/∂u, read off the shaped logits: cap · tanh has slope 1 − (z·temperature/cap)²."""
-        factor = self.scale / self.temperature
         if self.softcap is None:
-            return factor
-        return (shaped_CV * (self.temperature / self.softcap)).square_().neg_().add_(1.0).mul_(factor)
+            return self.factor
+        return (shaped_CV * (self.temperature / self.softcap)).square_().neg_().add_(1.0).mul_(self.factor)
 
 
 def head(
@@ -59,8 +64,9 @@ def head(
 
     This equals `torch.log_softmax(z, -1).gather(-1, y)`, row by row. Rows go through in chunks, so that memory is
     that of one chunk's logits. Gradients are computed only for inputs that require them: with W and b frozen,
-    ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward recomputes a chunk's
-    logits, and ∂W is accumulated in float32.
+    ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward finds the last chunks'
+    where forward left them, recomputes those that were too many to keep (all, under a softcap), and accumulates ∂W in
+    float32.
 
     Args:
         h_RD: Hidden states, [R, D], any floating dtype.
@@ -91,28 +97,33 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class Logits:
-    """A chunk's shaped logits in the wide dtype, in one buffer that all chunks reuse."""
+    """Chunks' shaped logits in the wide dtype: in one buffer that all chunks reuse, or in as many as `kept` fills."""
 
-    def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape) -> None:
+    def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape, kept: int = 0) -> None:
         self.h_RD, self.W_DV, self.bias_V, self.shape = h_RD, W_VD.t(), bias_V, shape
         self.chunks = h_RD.split(_rows(len(W_VD))) if len(h_RD) else ()
         rows = len(self.chunks[0]) if self.chunks else 0
-        self._raw = h_RD.new_empty(rows, len(W_VD))
-        self._wide = self._raw if wide(h_RD.dtype) == h_RD.dtype else torch.empty_like(self._raw, dtype=torch.float32)
+        self.buffers = max(1, min(len(self.chunks), kept // max(1, rows * len(W_VD))))
+        self._wide = h_RD.new_empty(self.buffers, rows, len(W_VD), dtype=wide(h_RD.dtype))
+        self._raw = self._wide[0] if wide(h_RD.dtype) == h_RD.dtype else h_RD.new_empty(rows, len(W_VD))
 
-    def __call__(self, h_CD: Tensor) -> Tensor:
-        """Return a chunk's logits, [C, V]; the next call overwrites them."""
-        raw_CV, wide_CV = self._raw[: len(h_CD)], self._wide[: len(h_CD)]
+    def held(self, chunk: int) -> Tensor:
+        """Return what was made of the logits of one of the last `buffers` chunks, [C, V]."""
+        return self._wide[chunk % self.buffers, : len(self.chunks[chunk])]
+
+    def __call__(self, chunk: int) -> Tensor:
+        """Return a chunk's logits, [C, V]; the call for the chunk `buffers` later overwrites them."""
+        h_CD, wide_CV = self.chunks[chunk], self.held(chunk)
+        raw_CV = wide_CV if self._raw.dtype == wide_CV.dtype else self._raw[: len(h_CD)]
         if self.bias_V is None:
             torch.mm(h_CD, self.W_DV, out=raw_CV)
         else:
             torch.addmm(self.bias_V, h_CD, self.W_DV, out=raw_CV)
-        return self.shape(raw_CV if wide_CV.dtype == raw_CV.dtype else wide_CV.copy_(raw_CV))
+        return self.shape(wide_CV if raw_CV is wide_CV else wide_CV.copy_(raw_CV))
 
     def narrow(self, wide_CV: Tensor) -> Tensor:
         """Return what was made of a chunk's logits in the dtype of the products; the next call overwrites it."""
-        raw_CV = self._raw[: len(wide_CV)]
-        return wide_CV if wide_CV.dtype == raw_CV.dtype else raw_CV.copy_(wide_CV)
+        return wide_CV if wide_CV.dtype == self._raw.dtype else self._raw[: len(wide_CV)].copy_(wide_CV)
 
 
 def _residual(shaped_CV: Tensor, target_C: Tensor, top_C: Tensor, total_C: Tensor, shape: Shape) -> Tensor:
@@ -150,11 +161,12 @@ class _Head(torch.autograd.Function):
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         ctx.only_h = needs_h and not needs_W and not needs_bias
         slope_RD = torch.empty_like(h_RD) if ctx.only_h else None
-        logits, at = Logits(h_RD, W_VD, bias_V, shape), 0
-        for h_CD in logits.chunks:
+        ctx.keeps = (needs_W or needs_bias) and shape.softcap is None
+        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=_KEPT if ctx.keeps else 0), 0
+        for index, h_CD in enumerate(logits.chunks):
             chunk = slice(at, at + len(h_CD))
             target_C = target_R[chunk]
-            shaped_CV = logits(h_CD)
+            shaped_CV = logits(index)
             if with_extras:
                 entropy_R[chunk], square_R[chunk] = _moments(shaped_CV)
             slope = 1.0 if slope_RD is None else shape.slope(shaped_CV)
@@ -166,7 +178,7 @@ class _Head(torch.autograd.Function):
                 du_CV = logits.narrow(_less_target(shaped_CV, target_C, total_R[chunk], slope))
                 torch.mm(du_CV, W_VD, out=slope_RD[chunk]).div_(-total_R[chunk, None])
             at = chunk.stop
-        ctx.shape = shape
+        ctx.shape, ctx.logits = shape, logits if ctx.keeps else None
         if slope_RD is not None:
             ctx.save_for_backward(slope_RD)
         elif needs_W or needs_bias:
@@ -185,10 +197,14 @@ class _Head(torch.autograd.Function):
         dW = Weights(W_VD) if needs_W else None
         dbias_V = torch.zeros(len(W_VD), dtype=total_R.dtype, device=W_VD.device) if needs_bias else None
         scale_R1 = -(grad_R / total_R)[:, None]
-        logits, at = Logits(h_RD, W_VD, bias_V, ctx.shape), 0
-        for h_CD in logits.chunks:
-            chunk = slice(at, at + len(h_CD))
-            du_CV = _residual(logits(h_CD), target_R[chunk], top_R[chunk], total_R[chunk], ctx.shape)
+        kept, ctx.logits = ctx.logits, None  # they are used up: a second backward pass finds none
+        logits, end = kept or Logits(h_RD, W_VD, bias_V, ctx.shape), len(h_RD)
+        for index, h_CD in reversed(list(enumerate(logits.chunks))):
+            chunk = slice(end - len(h_CD), end)
+            if kept and index >= len(logits.chunks) - logits.buffers:
+                du_CV = _less_target(logits.held(index), target_R[chunk], total_R[chunk], ctx.shape.factor)
+            else:
+                du_CV = _residual(logits(index), target_R[chunk], top_R[chunk], total_R[chunk], ctx.shape)
             if dbias_V is not None:
                 dbias_V.addmv_(du_CV.t(), scale_R1[chunk, 0])
             du_CV = logits.narrow(du_CV)
@@ -196,7 +212,7 @@ class _Head(torch.autograd.Function):
                 torch.mm(du_CV, W_VD, out=dh_RD[chunk]).mul_(scale_R1[chunk])
             if dW is not None:
                 dW.add(du_CV, (h_CD * scale_R1[chunk]).to(h_CD.dtype))
-            at = chunk.stop
+            end = chunk.start
         return (
             dh_RD,
             None if dW is None else dW.total(),
