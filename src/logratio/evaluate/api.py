@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from .calls import run_calibration
 from .kl import kl_measures, sample_groups, sample_measures
 from .pairs import Rule, length_baseline, pair_measures, text_measures
 from .responses import response_measures
+from .result import Evaluation, stages
 from .retain import retain_measures
 from .scores import score_measures
 from .texts import Texts, Values, Wanted
@@ -38,7 +39,7 @@ def evaluate(
     max_new_tokens: int = 128,
     seed: int = 0,
     bin_tokens: int = 1 << 13,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure a model on data that it should not have seen.
 
     A reward model is measured on pairs by its scores; it has no reference and does not generate. The numbers do not
@@ -60,7 +61,8 @@ def evaluate(
         bin_tokens: Tokens a forward pass may hold.
 
     Returns:
-        JSON-able: measures by name, each {mean, low, high, n, se}, and `about`: model, reference, data and settings.
+        A dict, JSON-able: measures by name, each {mean, low, high, n, se}, and `about`: model, reference, data and
+        settings. A notebook shows it as a table, and while it is measured how far that is.
 
     Raises:
         LogratioError: What is asked for is missing or contradictory; one sentence each.
@@ -74,14 +76,16 @@ def evaluate(
     return _of_policy(subject, wanted, reference, beta if beta is not None else subject.beta, bin_tokens)
 
 
-def _of_policy(subject: Subject, wanted: Wanted, reference: Any, scale: float, bin_tokens: int) -> dict[str, Any]:
+def _of_policy(subject: Subject, wanted: Wanted, reference: Any, scale: float, bin_tokens: int) -> Evaluation:
     """Measure a policy against its reference, one of them in memory at a time."""
+    tell = stages(4)
     first, before, against = compare(
         subject,
         reference,
-        lambda own, policy: _policy_pass(subject, wanted, own, policy, bin_tokens),
-        lambda seen, other, policy: _reference_pass(seen, other, policy, bin_tokens),
+        lambda own, policy: _policy_pass(subject, wanted, own, policy, bin_tokens, tell),
+        lambda seen, other, policy: _reference_pass(seen, other, policy, bin_tokens, tell),
     )
+    tell("measured")
     measures, rule = _judged_measures(wanted.kind, first.texts, first.values, before, scale)
     measures |= _other_measures(first.texts, first.values, before)
     calls, plotted = _calibration(wanted.kind, subject, first, before)
@@ -97,12 +101,12 @@ def _of_policy(subject: Subject, wanted: Wanted, reference: Any, scale: float, b
         **first.about(),
         **plotted,
     }
-    return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about}
+    return Evaluation({name: measure.to_json() for name, measure in measures.items()}, about=about)
 
 
 def _of_reward_model(
     subject: Subject, data: Any, kind: Kind | None, asked: Mapping[str, Any], bin_tokens: int
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure a reward model.
 
     Raises:
@@ -124,7 +128,7 @@ def _of_reward_model(
         measures["length_baseline"], rule = length_baseline(judged)
         texts = _PolicyPass(Texts(judged, [], [], []), Values([], [], []), policy.reason, lines)
     about = {"model": subject.name, "reference": None, "kind": kind, "head": "score", "length_rule": rule}
-    return {**{name: measure.to_json() for name, measure in measures.items()}, "about": about | texts.about()}
+    return Evaluation({name: measure.to_json() for name, measure in measures.items()}, about=about | texts.about())
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,22 @@ class _PolicyPass:
         }
 
 
-def _policy_pass(subject: Subject, wanted: Wanted, own: Loaded, policy: Policy, bin_tokens: int) -> _PolicyPass:
+def _policy_pass(
+    subject: Subject, wanted: Wanted, own: Loaded, policy: Policy, bin_tokens: int, tell: Callable[[str], None]
+) -> _PolicyPass:
+    tell("reading data")
     judged, retained, lines = wanted.read(subject, own)
     choose_path(policy, pack(judged[:4]))
+    tell("drawing responses")
     texts = Texts(judged, retained, *wanted.draw(own, judged, lines.append))
+    tell("scoring under the policy")
     return _PolicyPass(texts, texts.score(policy, bin_tokens=bin_tokens), policy.reason, lines)
 
 
-def _reference_pass(seen: _PolicyPass, other: Loaded, policy: Policy, bin_tokens: int) -> Values:
+def _reference_pass(
+    seen: _PolicyPass, other: Loaded, policy: Policy, bin_tokens: int, tell: Callable[[str], None]
+) -> Values:
+    tell("scoring under the reference")
     choose_path(policy, pack(seen.texts.judged[:4]))
     return seen.texts.score_reference(policy, other.fingerprint, bin_tokens=bin_tokens, warn=seen.lines.append)
 
