@@ -17,6 +17,8 @@ from rich.text import Text
 from ..errors import ConfigError
 from ..report.text import visible
 
+_ABOUT_OUTPUT = "Write the policy's samples here, as `logratio label` reads them, and show none."
+
 
 def run(
     run_or_model: Annotated[str, Parameter(name="RUN_OR_MODEL", help="A run directory, model folder or hub name.")],
@@ -28,13 +30,7 @@ def run(
     data: Annotated[
         list[str] | None, Parameter(help="Prompts of files of any format; responses beside them are not read.")
     ] = None,
-    output: Annotated[
-        Path | None,
-        Parameter(
-            name=("--output", "--out"),
-            help="Write the policy's samples here, as `logratio label` reads them, and show none.",
-        ),
-    ] = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "--out"), help=_ABOUT_OUTPUT)] = None,
     reference: Annotated[
         str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
     ] = None,
