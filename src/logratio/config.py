@@ -15,6 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+VERSION = 1
+"""Version of the recipe's keys: it rises with any change after which an older recipe fails or means something else."""
+
 
 class Leaf(BaseModel):
     """Base of every configuration record: frozen, and an unknown key is an error."""
@@ -294,6 +297,7 @@ class ValueConfig(Leaf):
 class RunConfig(Leaf):
     """A whole run. `objective` is checked against the settings of the objective that it names."""
 
+    version: PositiveInt = Field(VERSION, description="version of these keys; written with a run, and not to be set")
     model: str = Field(description="directory, or hub name[@revision]")
     data: Data = Field(description="file, folder or hub name:split, or a list of {path, split, weight}")
     objective: Annotated[dict[str, Any], BeforeValidator(_named)] = Field(

@@ -32,7 +32,7 @@ def test_help_shows_every_key_with_default_rule_and_description(capsys, monkeypa
     monkeypatch.setenv("COLUMNS", "250")
     code, out, _ = called(capsys, "train", "--help")
     table = keys(RunConfig)
-    del table["objective"]
+    del table["objective"], table["version"]
     table |= keys(objectives.load("dpo").settings, "objective.")
     for key in table.values():
         line = next(line for line in out.splitlines() if f"--{key.path} " in line)

@@ -133,6 +133,7 @@ def _assignments(values: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _table() -> dict[str, Key]:
     """Return every key of the recipe and every setting of every objective, in the order of `--help`."""
     known = keys(RunConfig)
+    del known["version"]  # on the command line that is the program's own
     offered = f"what is minimised: {', '.join(objectives.names())}, or your own as PATH.py:FUNCTION"
     known["objective"] = Key("objective", offered, "", "dpo", (), "string")
     named = "who judges fresh responses: module:function, file.py:function, a reward model's folder, or a server's URL"

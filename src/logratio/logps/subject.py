@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from ..batch.needs import Head
-from ..config import RunConfig, TemplateConfig
+from ..config import VERSION, RunConfig, TemplateConfig
 from ..errors import ReferenceChoiceError, RunError
 from ..metrics import PER_TOKEN
 from ..models.adapters import reference_view
@@ -103,8 +104,26 @@ def subject_of(run_or_model: Any, tokenizer: Any = None) -> Subject:
             f"{folder} holds a run that has not finished (model/ is missing); "
             f"finish it with: logratio train --resume {folder}"
         )
-    config = RunConfig.model_validate(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    return Subject(str(folder / "model"), config, json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return Subject(str(folder / "model"), _recipe(folder / "config.yaml"), manifest)
+
+
+def _recipe(file: Path) -> RunConfig:
+    """Return the recipe of a run.
+
+    Raises:
+        RunError: Another version wrote it, or a hand changed it, so that it cannot be read.
+    """
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(
+            f"{file} is of version {document.get('version', 'unknown')} and cannot be read as version {VERSION} "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the logratio that made the run, or start from "
+            f"its weights with {file.parent / 'model'}."
+        ) from error
 
 
 def reference_of(subject: Subject, policy: Loaded, asked: Any) -> Reference | None:

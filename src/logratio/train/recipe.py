@@ -22,7 +22,12 @@ from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
 from .onpolicy import with_rollout
 from .sync import require_movable
+<<<<<<< Updated upstream
 from .unread import require_samples_judged, require_texts_beside, require_values_read
+=======
+from .unread import require_samples_judged, require_values_read
+from .versions import moved, require_readable
+>>>>>>> Stashed changes
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
@@ -81,6 +86,7 @@ def resolve(recipe: Path | Mapping[str, Any] | None, overrides: Mapping[str, Any
     _part_with_judges(flat, [path for path, _ in changed])
     for path, value in changed:
         _put(flat, path, value)
+    require_readable(flat.pop("version", None), f"recipe {recipe}" if isinstance(recipe, Path) else "the recipe")
     objective = objectives.load(str(flat.get("objective.name", "dpo")))
     valid = {**_KEYS, **keys(objective.settings, "objective.")}
     problems = [_unknown(path, value, valid) for path, value in flat.items() if not _known(path, valid)]
@@ -235,6 +241,8 @@ def _above(path: str) -> list[str]:
 
 def _unknown(path: str, value: Any, valid: Mapping[str, Key]) -> str:
     """Return the sentence for a key that does not exist: another tool's key answered, or the nearest of ours."""
+    if said := moved(path, shown(value)):
+        return said
     if path in _SECTIONS:
         inside = ", ".join(key.removeprefix(f"{path}.") for key in valid if key.startswith(f"{path}."))
         return f"`{path}` is {shown(value)}, but it is a section with the keys {inside}."
