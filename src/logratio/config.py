@@ -156,6 +156,9 @@ class RolloutConfig(Leaf):
     every: PositiveInt | None = Field(None, description="batches of prompts a phase draws for; default: 1, every step")
     epochs: PositiveInt = Field(1, description="passes over what a phase drew")
     rounds: PositiveInt | None = Field(None, description="phases in the run, in place of `every`; 1 draws once")
+    redraw: int = Field(
+        0, ge=0, description="tries to put further prompts in place of those whose responses are all judged alike"
+    )
     keep: Literal["all", "best"] = Field("all", description="best: of each prompt's responses the one judged best")
     edges: Literal["best_worst", "all"] = Field(
         "best_worst",

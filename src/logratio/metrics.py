@@ -119,7 +119,8 @@ _PAIRS = {
     ),
     "length_correlation": Metric(
         "Correlation of margin with length difference",
-        "Pearson's r of margin and |y⁺| − |y⁻| over held-out pairs; interval by Fisher's z, one observation a prompt",
+        "Σ m·d / √(Σm²·Σd²), d = |y⁺| − |y⁻|, over held-out pairs: Pearson's r of the pairs in both orders; interval "
+        "by Fisher's z, one observation a prompt",
         "1",
         ("held out",),
     ),
@@ -199,6 +200,11 @@ _PHASES = {
         "Loss of mixed texts", "Σ w·−log π(x_t|x_<t) / Σ w over the tokens of the step's `texts`", "nat/token"
     ),
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
+    "redrawn": Metric(
+        "Prompts replaced",
+        "prompts whose responses were all judged alike, so that `rollout.redraw` drew for a further one in their place",
+        "prompts",
+    ),
     "dead_groups": Metric(
         "Dead groups",
         "share of prompts whose responses, of which there are two or more, all have the same score: what is measured "

@@ -144,6 +144,7 @@ class Choice:
             "weight": np.float32(weight) * (1 - rival),
             "score": _floats([row["scores"][k] for k in used]),
             "ended": _floats([float(row["ended"][k]) for k in used]),
+            **({"win_rate": _floats([win_rates(row)[k] for k in used])} if self.data == "pairs" else {}),
             **({"rival": rival} if "rival" in row else {}),
         }
         edge = {
@@ -176,9 +177,7 @@ def compared(
     where it contradicts the order of the scores, the probability is ½. Responses of the same tokens are never compared,
     but with `ties`, which adds every two that are judged alike.
     """
-    scores, tokens = row["scores"], row["tokens"]
-    said = {(first, second): share for first, second, share in row.get("comparisons", ())}
-    said |= {(second, first): 1 - share for (first, second), share in said.items()}
+    scores, tokens, said = row["scores"], row["tokens"], _said(row)
     if which == "best_worst":
         pairs = [(int(np.argmax(scores)), int(np.argmin(scores)))] if max(scores) > min(scores) else []
     elif said:
@@ -197,9 +196,45 @@ def compared(
     return [*edges, *alike], [*shares, *[0.5] * len(alike)]
 
 
+def win_rates(row: Row) -> list[float]:
+    """Return each response's estimate of P(y ≻ π_old): the mean preference for it over all of its prompt, itself at ½.
+
+    A judge that compared has its own say, of which two that it did not compare are left out; of scores the higher one
+    is preferred.
+    """
+    scores, said = row["scores"], _said(row)
+    told = said or {(i, j): (1 + np.sign(scores[i] - scores[j])) / 2 for i, j in permutations(range(len(scores)), 2)}
+    own = [[share for (first, _), share in told.items() if first == i] for i in range(len(scores))]
+    return [float(np.mean([0.5, *shares])) for shares in own]
+
+
+def _said(row: Row) -> dict[tuple[int, int], float]:
+    """Return the probability that the first is preferred, for every two that a judge compared, either way round."""
+    said = {(first, second): share for first, second, share in row.get("comparisons", ())}
+    return said | {(second, first): 1 - share for (first, second), share in said.items()}
+
+
 def judged(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of which there is a verdict."""
     return [row for row in rows if "failed" not in row]
+
+
+def learned(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that are learned from: of which there is a verdict, and which no further prompt replaced."""
+    return [row for row in judged(rows) if "replaced" not in row]
+
+
+def dead(row: Row) -> bool:
+    """Whether the policy's responses to a prompt, two or more, were all judged alike."""
+    if "failed" in row or _own(row) < 2:
+        return False
+    scores = row["scores"][: _own(row)]
+    return bool(max(scores) == min(scores))
+
+
+def _own(row: Row) -> int:
+    """Return how many of a row's responses are the policy's; a rival's follow them."""
+    return len(row["tokens"]) - sum(row.get("rival", ()))
 
 
 def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
@@ -209,19 +244,22 @@ def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
         rows: At least one.
         groups: What is learned from, with the column `old` where it is known.
     """
-    own = {id(row): len(row["tokens"]) - sum(row.get("rival", ())) for row in rows}
+    failures = len(rows) - len(judged(rows))
+    replaced = sum("replaced" in row for row in rows)
+    rows = [row for row in rows if "replaced" not in row]
     out = {
-        "sample_length": float(np.mean([len(tokens) for row in rows for tokens in row["tokens"][: own[id(row)]]])),
-        "ended": float(np.mean([ended for row in rows for ended in row["ended"][: own[id(row)]]])),
-        "judge_failures": float(len(rows) - len(judged(rows))),
+        "sample_length": float(np.mean([len(tokens) for row in rows for tokens in row["tokens"][: _own(row)]])),
+        "ended": float(np.mean([ended for row in rows for ended in row["ended"][: _own(row)]])),
+        "judge_failures": float(failures),
+        "redrawn": float(replaced),
     }
-    if known := [np.array(row["scores"][: own[id(row)]], np.float64) for row in judged(rows)]:
+    if known := [np.array(row["scores"][: _own(row)], np.float64) for row in judged(rows)]:
         out |= {
             "reward": float(np.mean(np.concatenate(known))),
             "reward_std": float(np.mean([scores.std() for scores in known])),
         }
         if any(len(scores) > 1 for scores in known):
-            out["dead_groups"] = float(np.mean([scores.max() == scores.min() for scores in known]))
+            out["dead_groups"] = float(np.mean([dead(row) for row in judged(rows)]))
     tokens = [group.columns.token for group in groups]
     if tokens and all({"old", "sampled"} <= each.keys() for each in tokens) and not any("rival" in row for row in rows):
         apart = np.concatenate([each["sampled"].astype(np.float64) - each["old"] for each in tokens])

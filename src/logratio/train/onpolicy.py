@@ -38,7 +38,7 @@ def with_rollout(config: RunConfig, objective: Objective, settings: Any) -> RunC
     for wrong in (_of_pairs, _of_best, _of_others):
         if says := wrong(config, rollout, objective, name):
             raise ConfigError(says)
-    if says := _of_few(config, rollout, objective, settings):
+    if says := _of_few(config, rollout, objective, settings) or _of_redraw(config, rollout, objective, settings):
         raise ConfigError(says)
     return config
 
@@ -72,6 +72,16 @@ def _of_few(config: RunConfig, rollout: RolloutConfig, objective: Objective, set
         return (
             f"rollout.k is {rollout.k}, but judge.url names a server that compares responses, so that one alone has no "
             "score; set rollout.k to 2 or more, or judge.form to score."
+        )
+    return ""
+
+
+def _of_redraw(config: RunConfig, rollout: RolloutConfig, objective: Objective, settings: Any) -> str:
+    compares = objective.data == "pairs" or objective.responses(settings) > 1
+    if rollout.redraw and not compares:
+        return (
+            f"rollout.redraw is {rollout.redraw}, but objective {config.objective['name']}, as it is set, learns from "
+            "responses that are all judged alike too; leave it out."
         )
     return ""
 

@@ -30,6 +30,7 @@ from .drawn import Choice, Row
 from .gradient import Learner
 from .memory import drawing_within_memory
 from .phases import Phases, Place
+from .redraw import filled, further
 from .rewards import asked_of, text_of
 from .rundir import RunDirectory
 from .source import FileSource, Step
@@ -193,9 +194,15 @@ class RolloutSource:
 
     def _drawn(self, number: int) -> _Phase:
         batches = [self.prompts.step(index).groups for index in self.phases.batches(number)]
-        rows, failure = self.draw.phase(
-            self.learner, [group for batch in batches for group in batch], number, self.reference
+        prompts = [group for batch in batches for group in batch]
+        places, failure = filled(
+            lambda prompts: self.draw.phase(self.learner, prompts, number, self.reference),
+            prompts,
+            further(self.prompts, number, prompts),
+            self.draw.rollout.redraw,
         )
+        rows = [row for place in places for row in place]
+        sizes = [sum(map(len, own)) for own in _split(places, [len(batch) for batch in batches])]
         path = drawn.file_of(self.run.path, number)
         if failure is not None or self._silent(number, rows):
             write_rows(path, rows)
@@ -205,10 +212,11 @@ class RolloutSource:
                 f"is in {path}: mend the judge, then resume."
             )
         before = {name: value.item() for name, value in self.learner.state.items()}
-        columns = [self._columns(groups) for groups in self._chosen(rows, batches)]
-        for row, own in zip(drawn.judged(rows), [one for batch in columns for one in batch], strict=True):
+        chosen = [[self.draw.choice.group(row) for row in drawn.learned(own)] for own in _split(rows, sizes)]
+        columns = [self._columns(groups) for groups in chosen]
+        for row, own in zip(drawn.learned(rows), [one for batch in columns for one in batch], strict=True):
             row["columns"] = {name: values.tolist() for name, values in own.items()}
-        rows[0]["batches"], rows[0]["state"] = [len(batch) for batch in batches], before
+        rows[0]["batches"], rows[0]["state"] = sizes, before
         write_rows(path, rows)
         phase, state = self._labelled(number, rows)
         self.learner.set_state(state)
@@ -228,12 +236,6 @@ class RolloutSource:
             if lost >= _SILENT:
                 return True
         return number + 1 == self.phases.count
-
-    def _chosen(self, rows: Sequence[Row], batches: Sequence[Sequence[Any]]) -> list[list[Group]]:
-        """Return what is learned from of each batch."""
-        return [
-            [self.draw.choice.group(row) for row in drawn.judged(own)] for own in _split(rows, list(map(len, batches)))
-        ]
 
     def _columns(self, groups: Sequence[Group]) -> list[dict[str, Floats]]:
         """Return the log-probs of a batch under policy and reference as they are now, in the bins that are trained."""
@@ -279,7 +281,7 @@ class RolloutSource:
         sizes, before = rows[0]["batches"], rows[0]["state"]
         batches = []
         for own in _split(rows, sizes):
-            known = drawn.judged(own)
+            known = drawn.learned(own)
             batches.append([_with_columns(self.draw.choice.group(row), row["columns"]) for row in known])
         flat = [group for batch in batches for group in batch]
         labelled, after = self.learner.objective.label(flat, self.learner.settings, before) if flat else (flat, {})
