@@ -22,12 +22,8 @@ from .foreign import answer
 from .keys import ALIASES, Key, keys, sections, shown
 from .onpolicy import with_rollout
 from .sync import require_movable
-<<<<<<< Updated upstream
 from .unread import require_samples_judged, require_texts_beside, require_values_read
-=======
-from .unread import require_samples_judged, require_values_read
 from .versions import moved, require_readable
->>>>>>> Stashed changes
 
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
