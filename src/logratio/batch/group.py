@@ -25,7 +25,7 @@ class Columns:
     Attributes:
         token: One value per scored token of the group, responses in order (reference log-probs, advantages, …).
         response: [K] values: `weight`, `label` (1 good, 0 bad), `score`, `mismatched` (1: borrowed),
-            `text` (weight of a text that is mixed in, 0 of what is none).
+            `text` (weight of a text that is mixed in, 0 of what is none), `win_rate` (over fresh ones of its prompt).
         edge: [C] values: `weight`, `margin`, `probability`, `tie` (0 none, 1 tie, 2 both bad).
         group: [1] values.
     """

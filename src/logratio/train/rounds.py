@@ -66,7 +66,7 @@ class _Round:
         assert rollout is not None
         choice = Choice.of(fit.learner.objective, fit.learner.settings, rollout)
         found = []
-        for row in drawn.judged(rows):
+        for row in drawn.learned(rows):
             for (winner, loser), share in zip(*compared(row, choice.edges), strict=True):
                 texts = {"chosen": row["responses"][winner], "rejected": row["responses"][loser]}
                 beside = {"chosen_probability": share, "weight": row["weight"]}
