@@ -37,7 +37,8 @@ def sppo(pairs: PairLogps, *, beta: float, chosen: Tensor | float = 1.0, rejecte
     Args:
         pairs: log-probabilities at E edges, float32 [E], nats, summed over response tokens.
         beta: β = 1/η > 0, in 1/nat.
-        chosen, rejected: P of the two, in [0, 1], [E] or one for all.
+        chosen: P of the chosen response, in [0, 1], [E] or one for all.
+        rejected: P of the rejected one.
 
     Returns:
         Loss per edge, [E], nat²; 1/(2β²) at the reference for hard labels.
@@ -60,8 +61,8 @@ _PAIRWISE = pairwise(
     sppo,
     SppoSettings,
     summary="regression of each log-ratio on (P(y≻π_t) − ½)/β, one round of self-play",
-    formula="(a⁺ − (P⁺ − ½)/β)² + (a⁻ − (P⁻ − ½)/β)², a = log π/π_ref, P the mean preference for y over fresh responses, "
-    "of given pairs 1 and 0, sums over response tokens, mean over pairs",
+    formula="(a⁺ − (P⁺ − ½)/β)² + (a⁻ − (P⁻ − ½)/β)², a = log π/π_ref, P the mean preference over fresh responses, of "
+    "given pairs 1 and 0, sums over response tokens, mean over pairs",
     source="Wu et al. 2024 (arXiv:2405.00675)",
     suggests={"train.lr": 5e-7, "train.batch_size": 64},
     suggested_by="Wu et al. 2024",
