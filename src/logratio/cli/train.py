@@ -28,6 +28,7 @@ _PANELS = {
     "rollout": "Fresh responses",
     "judge": "Judge",
     "value": "Values",
+    "texts": "Texts beside fresh responses",
     "tokens": "Tokens",
     "template": "Chat template",
     "rows": "Rows",
