@@ -1,5 +1,7 @@
 """Each family on runs written down by hand: what it says, at which level, and what must not move it."""
 
+from dataclasses import replace
+
 import pytest
 from histories import SOUND, START, TRAIN, share, told, value
 
@@ -226,13 +228,29 @@ def test_a_rate_that_overshoots_in_the_first_pass():
 
 def test_beta_too_large_and_too_small():
     tight = {**SOUND, "margin_quantiles": {"p05": -2.0, "p95": 2.5}}
-    found = beta(told(START, tight, about=About(beta=10.0, scale=10.0, steps=10)))
+    found = beta(told(START, tight, about=About(beta=10.0, scale=10.0, steps=10, near="objective.beta")))
     assert found.level == "look" and "Lower objective.beta" in found.remedy
     loose = {**SOUND, "effective_gradient": share(0.49), "margin_quantiles": {"p05": -0.02, "p95": 0.03}}
-    found = beta(told(START, loose, about=About(beta=1e-3, scale=1e-3, steps=10)))
+    found = beta(told(START, loose, about=About(beta=1e-3, scale=1e-3, steps=10, near="objective.beta")))
     assert found.level == "look" and "Raise objective.beta" in found.remedy
     assert beta(told(START, SOUND)).level == "fine"
     assert beta(told(START, SOUND, about=About(steps=10))) is None
+
+
+def test_a_loss_that_beta_alone_makes_large_is_no_overshooting():
+    """Margins of ±30 at β 10 are ±0.3 at the default of 0.1, where no loss would have risen; ±300 are not."""
+    quantiles = {"p05": -30.0, "p25": -10.0, "p50": 2.0, "p75": 12.0, "p95": 32.0}
+    wild = {**SOUND, "loss": value(5.0, 0.2), "margin_quantiles": quantiles}
+    large, rough = About(beta=10.0, scale=10.0, steps=10, near="objective.beta"), {**TRAIN, "loss": 4.0}
+    found = beta(told(START, wild, train=rough, about=large))
+    assert found.level == "look" and "with 0.1 it would not have risen" in found.says
+    assert learning_rate(told(START, wild, train=rough, about=large)).level == "fine"
+    far = {**wild, "margin_quantiles": {name: 10 * nats for name, nats in quantiles.items()}}
+    assert beta(told(START, far, train=rough, about=large)).level == "fine"
+    assert learning_rate(told(START, far, train=rough, about=large)).level == "look"
+    square, quieter = replace(large, objective="ipo", near="objective.tau"), {k: q / 3 for k, q in quantiles.items()}
+    found = beta(told(START, {**wild, "margin_quantiles": quieter}, train=rough, about=square))
+    assert found.level == "look" and "Lower objective.tau" in found.remedy
 
 
 def test_of_a_beta_in_another_unit_nothing_is_said():
@@ -261,7 +279,7 @@ def test_what_the_margin_is_per_nat_of_summed_log_ratios(objective, scale):
 
 @pytest.mark.parametrize(("name", "usual"), limits.BETAS.items())
 def test_the_usual_beta_is_the_objectives_default(name, usual):
-    assert objectives.load(name).settings().beta == usual
+    assert About.of({"objective": {"name": name, **objectives.load(name).settings().model_dump()}}, 10).scale == usual
 
 
 def test_no_signal():

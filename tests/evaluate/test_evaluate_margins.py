@@ -22,9 +22,17 @@ def test_quantiles_have_names_and_are_those_of_numpy():
 def test_correlation_of_known_numbers_with_fishers_interval():
     margins, difference = np.array([1.0, 2, 3, 4, 6]), np.array([2.0, 1, 4, 3, 7])
     found = length_correlation(margins, difference, 5)
-    r = np.corrcoef(margins, difference)[0, 1]
-    assert found.mean == pytest.approx(r) and found.n == 5
+    r = np.corrcoef(np.concatenate([margins, -margins]), np.concatenate([difference, -difference]))[0, 1]
+    assert found.mean == pytest.approx(r) and found.n == 5  # Pearson's r over the pairs in both orders
+    turned = np.array([1, -1, 1, -1, -1])
+    assert length_correlation(margins * turned, difference * turned, 5) == found
     assert math.atanh(found.high) - math.atanh(found.mean) == pytest.approx(1.959964 / math.sqrt(2), rel=1e-5)
+
+
+def test_where_every_chosen_response_is_longer_by_as_much_length_explains_the_margins():
+    draw = np.random.default_rng(5)
+    margins, difference = draw.normal(1.0, 0.3, 200), draw.normal(9.0, 2.0, 200)
+    assert length_correlation(margins, difference, 200).mean > 0.9 > 0.2 > np.corrcoef(margins, difference)[0, 1]
 
 
 def test_its_interval_covers_the_truth_as_often_as_it_says():
@@ -38,7 +46,7 @@ def test_its_interval_covers_the_truth_as_often_as_it_says():
 
 @pytest.mark.parametrize(
     ("margins", "difference", "prompts"),
-    [(np.zeros(9), np.arange(9.0), 9), (np.arange(9.0), np.ones(9), 9), (np.arange(3.0), np.arange(3.0), 3)],
+    [(np.zeros(9), np.arange(9.0), 9), (np.arange(9.0), np.zeros(9), 9), (np.arange(3.0), np.arange(3.0), 3)],
     ids=["at the reference", "equal lengths", "three prompts"],
 )
 def test_nothing_is_known_where_nothing_varies(margins, difference, prompts):

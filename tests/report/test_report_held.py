@@ -48,7 +48,7 @@ def test_a_margin_that_is_length_and_one_that_is_not_are_told_apart(beside):
     longer = [pair.length_chosen - pair.length_rejected for pair in beside.held.pairs]
     exact = replace(beside.held, margins=[[0.5 * value for value in longer]])
     assert "r = 1 over 120 pairs" in held.against_length(exact).note
-    flat = replace(beside.held, margins=[[0.5] * PAIRS])
+    flat = replace(beside.held, margins=[[0.0] * PAIRS])
     assert "not defined" in held.against_length(flat).note
     assert held.against_length(replace(beside.held, pairs=())) is None
 

@@ -133,9 +133,9 @@ LOUD = 1.0
 UNHEARD = 0.1
 """Nats between those of the margin, up to which the loss has noticed nothing and pulls at its full strength."""
 
-BETAS = {"dpo": 0.1, "robust_dpo": 0.1}
-"""Default β of the objectives on which the rules about β were tried: logistic losses of β·h. Of others nothing is said:
-their β has another unit, or another place in the loss."""
+BETAS = {"dpo": 0.1, "robust_dpo": 0.1, "ipo": 0.1}
+"""Default β (of IPO τ) of the objectives on which the rules about β were tried: but for a factor, their losses are
+functions of β·h. Of others nothing is said: their β has another unit, or another place in the loss."""
 
 # Signal
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from ..findings import Drawing, Finding
 from . import limits
 from .history import History, Point, Window
@@ -27,21 +30,46 @@ def apart(history: History) -> float | None:
 def overshot(history: History) -> tuple[int, float] | None:
     """Return the step of the first pass at which the held-out loss was highest, and by what share above step 0.
 
-    None where it did not rise; where the policy had hardly moved, since β then makes the loss large; and where the
-    training loss fell, since pairs that come again are being memorised.
+    None where it did not rise; where β alone makes it large, or the policy had hardly moved, for the same reason; and
+    where the training loss fell, since pairs that come again are being memorised.
     """
-    loss = history.held("loss")
-    moved = dict(history.held("kl_data"))
-    trained = dict(history.train("loss"))
-    far = [
-        (step, point)
-        for step, point in loss[1:]
-        if moved.get(step, _FAR).mean > limits.MOVED and trained.get(step, _FAR).mean > 0.9 * loss[0][1].mean
-    ]
-    early = [(step, point) for step, point in far if step <= history.pass_steps + 1e-9]
-    if not early or loss[0][1].mean <= 0:
+    usual = loud(history)
+    return None if usual else _highest(history, lambda window: window.held.get("kl_data", _FAR).mean > limits.MOVED)
+
+
+def loud(history: History) -> tuple[int, float] | None:
+    """Return the same where it is the doing of β: with the usual one the loss of that policy would not have risen.
+
+    None of an objective on which this was never tried.
+    """
+    usual, own = limits.BETAS.get(history.about.objective), history.about.scale
+    if usual is None or own is None or own <= usual:
         return None
-    first = loss[0][1]
+    relative = _RELATIVE_LOSS[history.about.objective]
+
+    def quiet(window: Window) -> bool:
+        shares = [relative(window.quantiles[name] * usual / own) for name in _WEIGHTS if name in window.quantiles]
+        mean = sum(share * weight for share, weight in zip(shares, _WEIGHTS.values(), strict=False))
+        return len(shares) == len(_WEIGHTS) and mean < 1 + limits.LOSS_RISE
+
+    return _highest(history, quiet)
+
+
+def _highest(history: History, counts: Callable[[Window], bool]) -> tuple[int, float] | None:
+    """Return when the held-out loss was highest, of the evaluations of the first pass that count, and by what share."""
+    first = history.windows[0].held.get("loss")
+    if first is None or first.mean <= 0:
+        return None
+    early = [
+        (window.step, window.held["loss"])
+        for window in history.windows[1:]
+        if window.step <= history.pass_steps + 1e-9
+        and "loss" in window.held
+        and window.train.get("loss", _FAR).mean > 0.9 * first.mean
+        and counts(window)
+    ]
+    if not early:
+        return None
     step, most = max(early, key=lambda at: at[1].mean)
     by = most.mean / first.mean - 1
     return (step, by) if by > limits.UNSTABLE and most.beyond(first, limits.Z) > 0 else None
@@ -79,31 +107,37 @@ def learning_rate(history: History) -> Finding | None:
 
 
 def beta(history: History) -> Finding | None:
-    """Return whether β holds the policy so near that it cannot learn, or so loosely that nothing stops it.
+    """Return whether β (of IPO τ) holds the policy so near that it cannot learn, or so loosely that nothing stops it.
 
     None of an objective on which these rules were never tried.
     """
-    own, far, pull = history.about.beta, apart(history), history.held("effective_gradient")
+    own, far, pull = history.about.scale, apart(history), history.held("effective_gradient")
     usual = limits.BETAS.get(history.about.objective)
     if usual is None or own is None or far is None or not pull:
         return None
-    wide, left = far * own, pull[-1][1].mean
+    wide, left, key = far * own, pull[-1][1].mean, history.about.near
     figures = {"beta": own, "margin_spread_nat": wide, "logratio_spread_nat": far, "effective_gradient": left}
     drawing = lines("Effective gradient, mean σ(−margin)", "probability", {"held out": pull}, "½ at the reference.")
     default = f"the default of {history.about.objective} is {number(usual)}"
-    said = f"β {number(own)}: the log-ratios of held-out pairs differ by {number(far)} nat (5 to 95 %)"
-    if far < limits.HELD and wide > limits.LOUD and own > usual:
+    said = f"{key} {number(own)}: the log-ratios of held-out pairs differ by {number(far)} nat (5 to 95 %)"
+    firmly = "the loss counts the least movement as a firm judgement, and holds the policy where it is"
+    lower = f"Lower {key} tenfold; {default}."
+    if (rise := loud(history)) is not None:
+        step, by = rise
         says = (
-            f"{said}, yet their margins by {number(wide)}: the loss counts the least movement as a firm judgement, and "
-            "holds the policy where it is."
+            f"{said}. At step {step}, still in the first pass, the held-out loss was {percent(by)} above that of step "
+            f"0, and with {number(usual)} it would not have risen: {firmly}."
         )
-        return Finding("beta", "look", says, f"Lower objective.beta tenfold; {default}.", figures, drawing)
+        return Finding("beta", "look", says, lower, {**figures, "rise_share": by, "at_step": step}, drawing)
+    if far < limits.HELD and wide > limits.LOUD and own > usual:
+        says = f"{said}, yet their margins by {number(wide)}: {firmly}."
+        return Finding("beta", "look", says, lower, figures, drawing)
     if far > limits.HELD and wide < limits.UNHEARD and own < usual and history.progress >= limits.HALF:
         says = (
             f"{said}, and their margins by no more than {number(wide)}: the loss has noticed nothing, still pulls at "
             f"{percent(2 * left)} of its first strength, and nothing holds the policy near its reference."
         )
-        return Finding("beta", "look", says, f"Raise objective.beta tenfold; {default}.", figures, drawing)
+        return Finding("beta", "look", says, f"Raise {key} tenfold; {default}.", figures, drawing)
     return Finding("beta", "fine", f"{said}, their margins by {number(wide)}.", "", figures, drawing)
 
 
@@ -118,3 +152,18 @@ def _drawn(history: History, loss: Line) -> Drawing:
 
 
 _FAR = Point(float("inf"), 0.0, 0)
+
+_WEIGHTS = {"p05": 0.15, "p25": 0.225, "p50": 0.25, "p75": 0.225, "p95": 0.15}
+"""Share of the pairs that each quantile stands for: those nearer to it than to its neighbours."""
+
+
+def _logistic(margin: float) -> float:
+    return (max(0.0, -margin) + math.log1p(math.exp(-abs(margin)))) / math.log(2)
+
+
+_RELATIVE_LOSS: dict[str, Callable[[float], float]] = {
+    "dpo": _logistic,
+    "robust_dpo": _logistic,
+    "ipo": lambda margin: (1 - 2 * margin) ** 2,
+}
+"""Loss at a margin β·h, as a share of that at the reference; label smoothing is left out."""

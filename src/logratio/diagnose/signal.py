@@ -6,7 +6,7 @@ from ..findings import Finding
 from . import limits
 from .history import History
 from .outcomes import accuracy
-from .pace import apart, overshot, without_gradient
+from .pace import apart, loud, overshot, without_gradient
 from .show import lines, percent
 
 
@@ -27,7 +27,8 @@ def signal(history: History) -> Finding | None:
     figures = {"held_out_accuracy": last.mean, "pairs": last.n}
     said = f"Held-out accuracy is {percent(last.mean)} over {last.n} pairs"
     far = apart(history)
-    moved = (far is None or far > limits.STILL) and overshot(history) is None  # else the rate is the cause
+    moved = far is None or far > limits.STILL
+    moved = moved and overshot(history) is None and loud(history) is None  # else the rate or β is the cause
     unknown = history.step < history.pass_steps - 1e-9 and history.progress < 1  # it may still be learning
     unknown = unknown or limits.Z * last.se > limits.CHANCE or last.mean > 0.5 + limits.NEAR_CHANCE
     loss = history.change("loss")

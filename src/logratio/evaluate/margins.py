@@ -41,21 +41,24 @@ def quantiles(margins: Doubles) -> dict[str, float | None]:
 
 
 def length_correlation(margins: Doubles, difference: Doubles, prompts: int) -> Measure:
-    """Return Pearson's correlation of margin and length difference, with Fisher's interval.
+    """Return the correlation of margin and length difference through the origin, with Fisher's interval.
 
-        z = artanh r ± 1.96/√(prompts − 3)
+        r = Σ m·d / √(Σ m² · Σ d²),   z = artanh r ± 1.96/√(prompts − 3)
 
-    Nothing is known where one of the two does not vary (a policy that still is its reference has margins of 0 up to
-    rounding) or with fewer than four prompts.
+    It is Pearson's r over the pairs taken in both orders, so that it hangs on no order of a pair. Pearson's r of chosen
+    less rejected would be near 0 where every chosen response is longer by as much and every margin as large.
+
+    Nothing is known where all margins are 0 up to rounding (a policy that still is its reference), where no lengths
+    differ, or with fewer than four prompts.
 
     Args:
         margins: Of each pair, nats.
         difference: |y⁺| − |y⁻| of each, tokens.
         prompts: Different prompts among them: pairs of one prompt count as one observation.
     """
-    if prompts < 4 or np.ptp(margins) <= EQUAL or np.ptp(difference) == 0:
+    if prompts < 4 or np.abs(margins).max(initial=0) <= EQUAL or not difference.any():
         return NOTHING
-    r = float(np.corrcoef(margins, difference)[0, 1])
+    r = float((margins * difference).sum() / math.sqrt((margins**2).sum() * (difference**2).sum()))
     centre, half = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r))), _NORMAL / math.sqrt(prompts - 3)
     return Measure(r, math.tanh(centre - half), math.tanh(centre + half), len(margins), (1 - r * r) * half / _NORMAL)
 

@@ -86,11 +86,11 @@ def against_length(held: Held) -> Scatter | None:
 
 def _correlation(longer: Sequence[float], margins: Sequence[float]) -> str:
     both = np.array([pair for pair in zip(longer, margins, strict=True) if math.isfinite(pair[1])])
-    if len(both) < 3 or min(both.std(axis=0)) == 0:
+    if len(both) < 3 or not both.any(axis=0).all():
         return f"{len(both):,} pairs; a correlation is not defined."
-    apart = both - both.mean(axis=0)
-    r = float(apart.prod(axis=1).mean() / both.std(axis=0).prod())  # no BLAS: it ends a process short of memory
-    return f"Pearson's r = {number(round(r, 3))} over {len(both):,} pairs."
+    size = np.sqrt((both**2).mean(axis=0))  # no BLAS: it ends a process short of memory
+    r = float((both / size).prod(axis=1).mean())
+    return f"r = {number(round(r, 3))} over {len(both):,} pairs in both orders."
 
 
 def calibration(run: RunFiles) -> Scatter | str | None:
