@@ -21,8 +21,13 @@ from logratio.train.api import train
 
 HAPPY = "happy love loved fun play played smile smiled nice good laughed friend friends hug hugged kind best".split()
 STORY = 40
-"""Most tokens of an answer that goes on with a story."""
+"""Most tokens of an answer that goes on with a story: twice what a usual one has, so that answers may grow."""
+TRAIN, HELD = 600, 300
+"""Prompts of stories to learn from, and to be evaluated on."""
 SAD = "sad cry cried scared angry mad bad hurt mean lost alone afraid sorry no not".split()
+
+
+Score = Callable[[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,15 @@ class Ground:
     Attributes:
         name: Of the folder that it lies in.
         model: Start and reference of every run.
-        answers: Split ("train" or "held_out") → rows `prompt`, `responses` (an even number each).
+        answers: Split ("train" or "held_out") → rows `prompt`, `responses` (whole neighbourhoods).
         reward: A whole text's.
         lr: Peak learning rate of a healthy run in full; LoRA takes `lora_lr`.
         limit: Most tokens of a sample.
         train, held: Pairs that a run learns from and is evaluated on.
+        neighbours: Answers of which each pair is made: the two that the judge finds furthest apart.
+        batch_size: Pairs a step, so that a pass has some forty steps on every ground.
+        few: Pairs of the faults that repeat a few, as a share of those in the nano world.
+        passes: Over the data, of the faults that take long to show.
     """
 
     name: str
@@ -48,23 +57,49 @@ class Ground:
     limit: int
     train: int = 1280
     held: int = 320
+    neighbours: int = 2
+    batch_size: int = 32
+    few: float = 1.0
+    passes: float = 1.0
 
-    def pairs(self, split: str, score: Callable[[str, str], float], seed: int) -> list[dict]:
-        """Judge neighbouring answers as Bradley–Terry says where the judge sees `score(prompt, response)`."""
+    def pairs(self, split: str, score: Score, seed: int, apart: Score | None = None) -> list[dict]:
+        """Judge neighbouring answers as Bradley–Terry says where the judge sees `score(prompt, response)`.
+
+        Args:
+            split: "train" or "held_out".
+            score: What the judge sees.
+            seed: Of the judge.
+            apart: By what the two of more neighbours are chosen; by `score` unless given.
+        """
         rows = []
         for number, row in enumerate(self.answers[split]):
             draw, texts = stream(seed, "planted judge", split, number), row["responses"]
-            for a in range(0, len(texts) - 1, 2):
-                one, other = (score(row["prompt"], text) for text in texts[a : a + 2])
+            for a in range(0, len(texts) - 1, self.neighbours):
+                pair = self._far_apart(row["prompt"], texts[a : a + self.neighbours], apart or score)
+                if len(pair) < 2:
+                    continue
+                one, other = (score(row["prompt"], text) for text in pair)
                 first = draw.random() < 1 / (1 + np.exp(other - one))
-                won, lost = (a, a + 1) if first else (a + 1, a)
-                if texts[won] != texts[lost] and texts[won].strip() and texts[lost].strip():
-                    rows.append({"prompt": row["prompt"], "chosen": texts[won], "rejected": texts[lost]})
+                won, lost = pair if first else pair[::-1]
+                if won != lost and won.strip() and lost.strip():
+                    rows.append({"prompt": row["prompt"], "chosen": won, "rejected": lost})
         return rows
+
+    def _far_apart(self, prompt: str, texts: list[str], score: Score) -> list[str]:
+        """Return two texts as they are; of more those of the least and the highest score, in order, if these differ."""
+        if len(texts) == 2:
+            return texts
+        scores = [score(prompt, text) for text in texts]
+        low, high = int(np.argmin(scores)), int(np.argmax(scores))
+        return [texts[i] for i in sorted((low, high))] if scores[low] < scores[high] else []
 
     def judged(self, split: str, seed: int) -> list[dict]:
         """Judge by the reward."""
-        return self.pairs(split, lambda prompt, text: self.reward(prompt + text), seed)
+        return self.pairs(split, self.told, seed)
+
+    def told(self, prompt: str, text: str) -> float:
+        """Return the reward of a prompt with its answer."""
+        return self.reward(prompt + text)
 
 
 def nano(seed: int, root: Path) -> Ground:
@@ -81,52 +116,41 @@ def cheer(text: str) -> float:
     return 2 * float(np.clip(sum((word in HAPPY) - (word in SAD) for word in words), -3, 3))
 
 
-def stories(shared: Path, name: str, root: Path, *, lr: float, lora_lr: float, prompts: int = 800) -> Ground:
+def stories(shared: Path, name: str, root: Path) -> Ground:
     """A real model of stories, taught to go on for a sentence and end; judged by how cheerful that is.
 
-    Each prompt has up to two pairs of its answers, the most and the least cheerful of four neighbours, since most pairs
-    of answers are as cheerful as each other and teach nothing.
+    Each prompt has up to two pairs of its answers, of four neighbours those that the judge finds furthest apart, since
+    most pairs of answers are as cheerful as each other and teach nothing.
     """
     folder = root / name
     if not (folder / "answers.json").is_file():
-        rows = [row for story in _stories(shared) if (row := _one_sentence(story["text"])) is not None]
+        rows = [row for story in _stories(shared) for row in _neighbours(story["text"])]
+        asked = list(dict.fromkeys(row["prompt"] for row in rows))[: TRAIN + HELD]
         taught = train(
             shared / "models" / name,
-            rows[prompts + 200 :][:3000],
+            [row for row in rows if row["prompt"] not in set(asked)],
             "sft",
             output=folder / "sft",
             train={"lr": 4e-3, "batch_size": 32, "precision": "fp32"},
             eval={"samples": 0},
             every={"eval": 1.0, "checkpoint": 1.0},
         )
-        asked = list(dict.fromkeys(row["prompt"] for row in rows))[: prompts + 200]
         made = load_model(str(taught.model))
         ids = tokenize_prompts(asked, tokenizer=made.tokenizer, template=TemplateConfig(), date=None)
         stops = stop_tokens(made.model, made.tokenizer)
         drawn = generate(made.model, ids, k=8, max_new_tokens=STORY, stop_ids=stops, seed=0)
         said = [
-            {"prompt": prompt, "responses": _far_apart([_text(made.tokenizer, own) for own in samples])}
+            {"prompt": prompt, "responses": [_text(made.tokenizer, own) for own in samples]}
             for prompt, samples in zip(asked, drawn, strict=True)
         ]
-        (folder / "answers.json").write_text(json.dumps({"held_out": said[:200], "train": said[200:]}))
+        (folder / "answers.json").write_text(json.dumps({"held_out": said[:HELD], "train": said[HELD:]}))
     answers = json.loads((folder / "answers.json").read_text())
-    return Ground(
-        name, folder / "sft" / "model", answers, cheer, lr=lr, lora_lr=lora_lr, limit=STORY, train=384, held=120
-    )
+    sizes = {"limit": STORY, "train": 384, "held": 120, "neighbours": 4, "batch_size": 8, "few": 0.5, "passes": 3.0}
+    return Ground(name, folder / "sft" / "model", answers, cheer, lr=4e-4, lora_lr=2e-3, **sizes)
 
 
 def _text(tokenizer: Any, sample: Any) -> str:
     return str(tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True))
-
-
-def _far_apart(texts: list[str]) -> list[str]:
-    """Return the most and the least cheerful of each four texts, in the order in which they were drawn."""
-    out = []
-    for four in (texts[:4], texts[4:]):
-        order = sorted(range(4), key=lambda i: cheer(four[i]))
-        if cheer(four[order[0]]) < cheer(four[order[-1]]):
-            out += [four[i] for i in sorted((order[0], order[-1]))]
-    return out
 
 
 def _stories(shared: Path) -> list[dict]:
@@ -134,9 +158,11 @@ def _stories(shared: Path) -> list[dict]:
         return [json.loads(line) for line in lines]
 
 
-def _one_sentence(text: str) -> dict | None:
-    """Cut a story into its first sentence and the next one."""
-    parts = re.findall(r"[^.!?]+[.!?]+[\"']?", text)
-    if len(parts) < 2 or not 20 < len(parts[0]) < 100 or not 20 < len(parts[1]) < 100:
-        return None
-    return {"prompt": parts[0].strip(), "completion": parts[1]}
+def _neighbours(text: str) -> list[dict]:
+    """Return a story's first sentences, each second one as a prompt that the next one answers, where both are short."""
+    parts = [part.strip() for part in re.findall(r"[^.!?]+[.!?]+[\"']?", text)[:6]]
+    return [
+        {"prompt": one, "completion": " " + other}
+        for one, other in zip(parts[::2], parts[1::2], strict=False)
+        if 15 < len(one) < 70 and 15 < len(other) < 50
+    ]

@@ -49,7 +49,7 @@ def plain(ground: Ground, seed: int) -> Setup:
 
 
 def sized(ground: Ground, rows: list[dict], held: list[dict]) -> Setup:
-    return Setup(some(rows, ground.train), some(held, ground.held))
+    return Setup(some(rows, ground.train), some(held, ground.held), batch_size=ground.batch_size)
 
 
 def beta_large(ground: Ground, seed: int) -> Setup:
@@ -88,30 +88,31 @@ def flipped(rows: list[dict], share: float, seed: int) -> list[dict]:
     return [swapped(row) if draw.random() < share else row for row in rows]
 
 
-def few(setup: Setup, n: int, times: int, seed: int) -> Setup:
-    """Return the same with n of its pairs, each there so many times."""
+def few(ground: Ground, n: int, times: int, seed: int) -> Setup:
+    """Return a plain run on n of its pairs (on small grounds on a share of that), each there so many times."""
+    setup, n = plain(ground, seed), round(n * ground.few)
     return replace(setup, rows=[setup.rows[i] for i in stream(seed, "few").permutation(len(setup.rows))[:n]] * times)
 
 
 def overfitting(ground: Ground, seed: int) -> Setup:
     """48 pairs, each there twenty times, at a high rate."""
-    return replace(few(plain(ground, seed), 48, 20, seed), lr=2.0)
+    return replace(few(ground, 48, 20, seed), lr=2.0)
 
 
 def overoptimisation(ground: Ground, seed: int) -> Setup:
     """96 pairs, of which 30 % are flipped, twenty times at a high rate: the margin grows on, the reward does not."""
     setup = plain(ground, seed)
-    return replace(setup, rows=flipped(setup.rows[:96], 0.3, seed), epochs=20, lr=4.0)
+    return replace(setup, rows=flipped(setup.rows[: round(96 * ground.few)], 0.3, seed), epochs=20, lr=4.0)
 
 
 def saturation(ground: Ground, seed: int) -> Setup:
     """24 pairs, each there forty times, at a high rate and a large β: none has anything left to teach."""
-    return with_beta(replace(few(plain(ground, seed), 24, 40, seed), lr=4.0), 5.0)
+    return with_beta(replace(few(ground, 24, 40, seed), lr=4.0), 5.0)
 
 
 def calibration(ground: Ground, seed: int) -> Setup:
     """48 pairs, each there twenty times, at a higher rate and a larger β: margins say what they cannot know."""
-    return with_beta(replace(few(plain(ground, seed), 48, 20, seed), lr=3.0), 2.0)
+    return with_beta(replace(few(ground, 48, 20, seed), lr=3.0), 2.0)
 
 
 def displacement(ground: Ground, seed: int) -> Setup:
@@ -142,9 +143,13 @@ def length(ground: Ground, seed: int) -> Setup:
 
 
 def no_signal(ground: Ground, seed: int) -> Setup:
-    """Labels by a fair coin, on both sides."""
-    train, held = (ground.pairs(split, lambda prompt, text: 0.0, seed) for split in ("train", "held_out"))
-    return sized(ground, train, held)
+    """Labels by a fair coin, on both sides; so many held out that a coin is seldom predicted by chance."""
+
+    def coin(prompt: str, text: str) -> float:
+        return 0.0
+
+    train, held = (ground.pairs(split, coin, seed, apart=ground.told) for split in ("train", "held_out"))
+    return sized(replace(ground, held=max(ground.held, 240)), train, held)
 
 
 def off_support(ground: Ground, seed: int) -> Setup:
@@ -164,7 +169,7 @@ def off_support(ground: Ground, seed: int) -> Setup:
 
 def broken_eos(ground: Ground, seed: int) -> Setup:
     """Chosen responses lose their end token in preparation."""
-    return replace(plain(ground, seed), around=without_end, lr=2.0)
+    return replace(plain(ground, seed), around=without_end, lr=2.0, epochs=ground.passes)
 
 
 @contextmanager
@@ -231,7 +236,7 @@ def healthy(ground: Ground, seed: int) -> Setup:
         {"objective": {"name": "dpo", "beta": 0.1, "label_smoothing": 0.1}},
         {"objective": {"name": "ipo", "tau": 0.1}},
         {"objective": {"name": "robust_dpo", "beta": 0.1}},
-        {"batch_size": 16},
+        {"batch_size": ground.batch_size // 2},
         {"epochs": 2},
     ]
     return replace(setup, **recipes[seed % 10], lora=seed % 20 >= 10)

@@ -176,9 +176,9 @@ def runs(given: argparse.Namespace) -> None:
             continue
         shutil.rmtree(output, ignore_errors=True)
         if given.ground == "nano":
-            ground = nano(seed % 2, root)
+            ground = nano(0, root)
         else:
-            ground = stories(given.shared, given.ground, root, lr=4e-4, lora_lr=2e-3)
+            ground = stories(given.shared, given.ground, root)
         setup = makers[name](ground, seed)
         setup = replace(setup, objective=spelled(setup.objective, given.objective))
         began = time.process_time()
