@@ -200,6 +200,17 @@ _PHASES = {
         "Loss of mixed texts", "Σ w·−log π(x_t|x_<t) / Σ w over the tokens of the step's `texts`", "nat/token"
     ),
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
+    "judge_calls": Metric(
+        "Calls to the judge", "requests sent to a judge's server, over the step's prompts; first pass only", "requests"
+    ),
+    "judge_cached": Metric(
+        "Judgements from the cache", "answers of a judge's server that were at hand; first pass only", "answers"
+    ),
+    "judge_retries": Metric("Retries of the judge", "requests sent once more; first pass only", "requests"),
+    "judge_tokens_in": Metric("Tokens the judge read", "as its server counts them; first pass only", "token"),
+    "judge_tokens_out": Metric("Tokens the judge wrote", "as its server counts them; first pass only", "token"),
+    "judge_cost": Metric("Cost of judging", "tokens read and written × `judge.price`; first pass only", "of the price"),
+    "judge_seconds": Metric("Time of judging", "for the whole phase, told with its first step", "s"),
     "redrawn": Metric(
         "Prompts replaced",
         "prompts whose responses were all judged alike, so that `rollout.redraw` drew for a further one in their place",
@@ -281,13 +292,13 @@ _SAMPLES = {
         "Length of thoughts",
         "characters of the thought in a sample, where samples think",
         "character",
-        ("samples",),
+        ("step", "samples"),
     ),
     "answer_length": Metric(
         "Length of answers",
         "characters of a sample after its thought, which judges see, where samples think",
         "character",
-        ("samples",),
+        ("step", "samples"),
     ),
     "ended": Metric(
         "Samples that ended by themselves",

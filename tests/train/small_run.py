@@ -15,7 +15,7 @@ from logratio.models.build import SPECIAL, build_llama, save_built, wrap_tokeniz
 from logratio.train.api import train
 
 WORDS = "the a film was is not good bad plot music ending and but I you it very so".split()
-TIMES = ("time", "tokens_per_s")
+TIMES = ("time", "tokens_per_s", "judge_seconds")
 """The only fields of `metrics.jsonl` that differ between a run and its repetition."""
 
 RECIPE = {

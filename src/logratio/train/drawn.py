@@ -53,6 +53,7 @@ def row_of(
     texts: Sequence[str],
     verdict: Verdict,
     rivals: int = 0,
+    lengths: Sequence[tuple[int, int]] = (),
 ) -> Row:
     """Return what is known of one prompt's responses.
 
@@ -67,6 +68,7 @@ def row_of(
         texts: The same as text, special tokens removed.
         verdict: What the judge said.
         rivals: How many of the responses, the last ones, were drawn from a rival.
+        lengths: Of each response's thought and answer, in characters; kept where one has a thought.
     """
     row: Row = {"prompt": asking.prompt, "responses": list(texts)}
     verdict = scorable(verdict)
@@ -80,6 +82,8 @@ def row_of(
             row["both_bad"] = True
     if rivals:
         row["rival"] = [0] * (len(samples) - rivals) + [1] * rivals
+    if any(thought for thought, _ in lengths):
+        row["thoughts"] = [list(both) for both in lengths]
     return row | {
         "weight": asking.weight,
         "row": index,
@@ -252,6 +256,7 @@ def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
         "ended": float(np.mean([ended for row in rows for ended in row["ended"][: _own(row)]])),
         "judge_failures": float(failures),
         "redrawn": float(replaced),
+        **_thoughts(rows),
     }
     if known := [np.array(row["scores"][: _own(row)], np.float64) for row in judged(rows)]:
         out |= {
@@ -265,6 +270,28 @@ def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
         apart = np.concatenate([each["sampled"].astype(np.float64) - each["old"] for each in tokens])
         out["sampler_mismatch"] = float(np.abs(apart).mean())
     return out
+
+
+def _thoughts(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean lengths of thoughts and answers, where a response has a thought."""
+    if not any("thoughts" in row for row in rows):
+        return {}
+    lengths = [
+        both for row in rows for both in row.get("thoughts", [[0, len(text)] for text in row["responses"]])[: _own(row)]
+    ]
+    return {
+        "thought_length": float(np.mean([thought for thought, _ in lengths])),
+        "answer_length": float(np.mean([answer for _, answer in lengths])),
+    }
+
+
+_COSTS = ("calls", "cached", "retries", "tokens_in", "tokens_out", "cost")
+
+
+def costs(rows: Sequence[Row]) -> dict[str, float]:
+    """Return what judging a batch cost, what was replaced or failed with it, as far as the judge tells."""
+    told = {name for row in rows for name in row["usage"] if name in _COSTS}
+    return {f"judge_{name}": float(sum(row["usage"].get(name, 0.0) for row in rows)) for name in _COSTS if name in told}
 
 
 def _joined(values: Sequence[Sequence[float]], used: Sequence[int]) -> list[float]:

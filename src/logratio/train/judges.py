@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -85,6 +86,26 @@ class CheckedJudge:
         except Exception as error:
             return _failed(error)
         return verdict
+
+
+class TimedJudge:
+    """A judge whose time is taken.
+
+    Attributes:
+        seconds: What it has taken so far.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.description, self.seconds = judge.description, 0.0
+        self._judge = judge
+
+    def __call__(self, asked: Sequence[Asked]) -> Sequence[Verdict]:
+        """Return what the judge says, and add the time that it took, whatever comes of it."""
+        began = time.monotonic()
+        try:
+            return self._judge(asked)
+        finally:
+            self.seconds += time.monotonic() - began
 
 
 def _failed(error: Exception) -> Verdict:

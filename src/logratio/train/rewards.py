@@ -55,6 +55,12 @@ def asked_of(asking: Asking, texts: Sequence[str], prompt: Ints, tokenizer: Any)
     return Asked(asking.prompt, tuple(answer_of(text, opened=opened) for text in texts), asking.row)
 
 
+def lengths_of(texts: Sequence[str], prompt: Ints, tokenizer: Any) -> list[tuple[int, int]]:
+    """Return the lengths of each response's thought and answer, in characters."""
+    opened = _opens_thought(prompt, tokenizer)
+    return [thought_and_answer_lengths(text, opened=opened) for text in texts]
+
+
 def rewards(
     judge: Judge,
     asking: Sequence[Asking],
@@ -80,10 +86,9 @@ def rewards(
 
 
 def _lengths(texts: Sequence[Sequence[str]], prompts: Sequence[Ints], tokenizer: Any) -> dict[str, Measure]:
-    lengths, clusters = [], []
+    lengths, clusters = list[tuple[int, int]](), list[int]()
     for number, (own, prompt) in enumerate(zip(texts, prompts, strict=True)):
-        opened = _opens_thought(prompt, tokenizer)
-        lengths += [thought_and_answer_lengths(text, opened=opened) for text in own]
+        lengths += lengths_of(own, prompt, tokenizer)
         clusters += [number] * len(own)
     if not any(thought for thought, _ in lengths):
         return {}

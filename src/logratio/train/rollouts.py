@@ -28,10 +28,11 @@ from ..rollout.mixture import generate_between
 from . import drawn
 from .drawn import Choice, Row
 from .gradient import Learner
+from .judges import TimedJudge
 from .memory import drawing_within_memory
 from .phases import Phases, Place
 from .redraw import filled, further
-from .rewards import asked_of, text_of
+from .rewards import asked_of, lengths_of, text_of
 from .rundir import RunDirectory
 from .source import FileSource, Step
 from .texts import beside
@@ -89,7 +90,16 @@ class Draw:
         except LogratioError as error:
             failure, verdicts = error, [Verdict(failed=str(error))] * len(asked)
         rows = [
-            drawn.row_of(group.row, group.prompt.tolist(), self.asking[group.row], own, said, verdict, rivals)
+            drawn.row_of(
+                group.row,
+                group.prompt.tolist(),
+                self.asking[group.row],
+                own,
+                said,
+                verdict,
+                rivals,
+                lengths_of(said, group.prompt, self.tokenizer),
+            )
             for group, own, said, verdict in zip(prompts, samples, texts, verdicts, strict=True)
         ]
         return rows, failure
@@ -185,7 +195,7 @@ class RolloutSource:
         groups = self._groups(self._held, place)
         if self.texts is not None:
             groups = beside(groups, self.texts.step(index).groups)
-        return Step(index, groups, self._held.measures[place.batch], compared)
+        return Step(index, groups, self._held.told(place), compared)
 
     def _groups(self, phase: _Phase, place: Place) -> list[Group]:
         """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""
@@ -195,8 +205,10 @@ class RolloutSource:
     def _drawn(self, number: int) -> _Phase:
         batches = [self.prompts.step(index).groups for index in self.phases.batches(number)]
         prompts = [group for batch in batches for group in batch]
+        timed = TimedJudge(self.draw.judge)
+        draw = replace(self.draw, judge=timed)
         places, failure = filled(
-            lambda prompts: self.draw.phase(self.learner, prompts, number, self.reference),
+            lambda prompts: draw.phase(self.learner, prompts, number, self.reference),
             prompts,
             further(self.prompts, number, prompts),
             self.draw.rollout.redraw,
@@ -220,7 +232,7 @@ class RolloutSource:
         write_rows(path, rows)
         phase, state = self._labelled(number, rows)
         self.learner.set_state(state)
-        return phase
+        return replace(phase, seconds=timed.seconds)
 
     def _silent(self, number: int, rows: Sequence[Row]) -> bool:
         """Whether the judge had no verdict on the last prompts, `_SILENT` or more of them, or on any of the run's.
@@ -292,7 +304,8 @@ class RolloutSource:
             )
         made = _split(labelled, [len(batch) for batch in batches])
         told = [drawn.measures(own, batch) for own, batch in zip(_split(rows, sizes), batches, strict=True)]
-        return _Phase(number, made, told), {**before, **after}
+        paid = [drawn.costs(own) for own in _split(rows, sizes)]
+        return _Phase(number, made, told, paid), {**before, **after}
 
 
 def _occurrences(prompts: Sequence[Group]) -> list[list[int]]:
@@ -319,6 +332,14 @@ class _Phase:
     number: int
     batches: list[list[Group]]
     measures: list[dict[str, float]]
+    costs: list[dict[str, float]]
+    seconds: float = 0.0
+
+    def told(self, place: Place) -> dict[str, float]:
+        """Return a step's measures; what judging cost is told once, in the first pass, and its time at the first."""
+        seconds = {"judge_seconds": round(self.seconds, 3)} if place.first else {}
+        costs = self.costs[place.batch] if place.epoch == 0 else {}
+        return {**self.measures[place.batch], **costs, **seconds}
 
 
 def _split(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
