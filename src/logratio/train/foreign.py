@@ -170,7 +170,7 @@ EXPLAINED: Mapping[str, str] = {
     "pure_bf16": "use train.weights: bf16",
     "dtype": _PRECISION,
     "torch_dtype": _PRECISION,
-    "ddp_timeout": "nothing here waits long for another process; leave it out",
+    "ddp_timeout": "a process that died is noticed without a timeout; leave it out",
     "deepspeed": _PARALLEL,
     "fsdp": _PARALLEL,
     "fsdp_config": _PARALLEL,
