@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,6 +13,7 @@ from rich.table import Table
 from .. import objectives
 from ..objectives.base import Objective
 from ..objectives.custom import installed
+from ..objectives.methods import METHODS, Method
 from ..train.keys import keys, shown
 
 
@@ -20,9 +22,14 @@ def run(
     markdown: Annotated[bool, Parameter(show_default=False, help="Print them as a Markdown page.")] = False,
 ) -> None:
     """List the objectives: formula, data, needs, settings with their defaults, paper."""
-    wanted = {name: objectives.load(name) for name in names or (*objectives.names(), *installed())}
+    methods = {name: METHODS[name] for name in METHODS if not names or name in names}
+    wanted = {
+        name: objectives.load(name)
+        for name in names or (*objectives.names(), *installed())
+        if name in objectives.names() or name not in methods
+    }
     if markdown:
-        print(page(wanted))
+        print(page(wanted, methods))
         return
     console = Console(highlight=False, markup=False)
     for name, objective in wanted.items():
@@ -34,15 +41,22 @@ def run(
         console.print(f"{name}: {objective.summary}", style="bold")
         console.print(table)
         console.print()
+    for name, own in methods.items():
+        console.print(f"{name}: {own.about}\n  run {own.command}\n", soft_wrap=True)
     console.print("Choose one with `objective: NAME` in a recipe or --objective NAME; your own is PATH.py:FUNCTION.")
 
 
-def page(wanted: Mapping[str, Objective]) -> str:
-    """Return objectives as a Markdown page, each with its formula and facts."""
+def page(wanted: Mapping[str, Objective], methods: Mapping[str, Method]) -> str:
+    """Return objectives as a Markdown page, each with its formula and facts, and methods with what they are."""
     parts = [_INTRODUCTION]
     for name, objective in wanted.items():
         facts = [f"- **{title}:** {text.replace(chr(10), '; ')}" for title, text in _facts(objective).items()]
         parts += [f"## {name}", f"{objective.summary[:1].upper()}{objective.summary[1:]}.", "\n".join(facts)]
+    rows = [
+        f"| `{name}` | {own.about} | `{own.options}` | [{Path(own.recipe).stem}](../{own.recipe}) |"
+        for name, own in methods.items()
+    ]
+    parts += ["## Methods by another name", _METHODS, "\n".join([*_COLUMNS, *rows])] if rows else []
     return "\n\n".join(parts)
 
 
@@ -53,6 +67,12 @@ Written by `logratio objectives --markdown`, not by hand. a is the log-ratio log
 log π(y|x), both summed over a response's scored tokens with its end-of-turn token; m = S/|y|; ⁺ is the chosen response,
 ⁻ the rejected one. [choosing.md](choosing.md) says what each is good for, [on-policy.md](on-policy.md) what the
 gradient is of those that learn from prompts: from responses that the policy draws and a judge scores."""
+
+
+_METHODS = (
+    "An objective and where its data comes from; each wants a model, prompts and a judge besides, `hybrid` a run."
+)
+_COLUMNS = ("| method | what it is | options of `logratio train` | recipe |", "| --- | --- | --- | --- |")
 
 
 def _facts(objective: Objective) -> dict[str, str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from ..errors import ConfigError, nearest
 from .base import Objective
 from .custom import from_file, from_package, installed
+from .methods import METHODS, method
 from .mixture import could_imitate, with_sft
 from .total import loss
 
 __all__ = ["Objective", "load", "loss", "names"]
 
 _PARTS = {"__init__", "base", "facts", "views", "metrics", "mixture", "pairwise", "divergences", "custom"}
-_PARTS |= {"labelling", "onpolicy", "total"}
+_PARTS |= {"labelling", "onpolicy", "total", "methods"}
 
 
 def names() -> tuple[str, ...]:
@@ -31,7 +32,7 @@ def load(name: str) -> Objective:
         True
 
     Raises:
-        ConfigError: No such objective; names the nearest.
+        ConfigError: No such objective; names the nearest, or the recipe of a method that is no loss of its own.
     """
     objective = _found(name)
     return with_sft(objective) if could_imitate(objective) else objective
@@ -46,5 +47,7 @@ def _found(name: str) -> Objective:
     packages = installed()
     if name in packages:
         return from_package(packages[name])
-    known = (*names(), *packages)
+    if (known_as := method(name)) is not None:
+        raise ConfigError(f'"{name}" is no loss of its own but {known_as.about}; run {known_as.command}.')
+    known = sorted({*names(), *packages, *METHODS})
     raise ConfigError(f'objective "{name}" does not exist (your own is PATH.py:FUNCTION); {nearest(name, known)}')
