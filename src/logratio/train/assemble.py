@@ -13,6 +13,7 @@ import torch
 from ..batch.group import Group, Ints
 from ..config import RunConfig
 from ..data.prompts import Prompted
+from ..data.store import prompt_hash
 from ..errors import ConfigError
 from ..files import content_hash
 from ..logps.policy import Policy
@@ -42,7 +43,7 @@ from .setup import DataSet, Inputs, data_set, policy_of, tokenizer_of, uses_bf16
 from .signals import Interrupted, StopRequest
 from .source import Source, read_groups
 from .sync import described
-from .validate import Prompts, Validation
+from .validate import Prompts, Validation, choosing
 from .values import PREFIX, named_weights, value_part
 from .watch import Watch
 
@@ -362,6 +363,7 @@ def _validation(
         live=live if learner.needs.reference and (reachable or learner.moving is not None) else None,
         judge=judge,
         asking=[asking[prompt.tobytes()] for prompt in shown] if judge is not None else [],
+        select=choosing(config, [prompt_hash(prompt) for prompt in shown], "samples") if learner.fresh else None,
     )
 
     def keep_sample(row: Mapping[str, Any]) -> None:

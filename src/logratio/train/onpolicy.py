@@ -108,8 +108,8 @@ def _of_others(config: RunConfig, rollout: RolloutConfig, objective: Objective, 
             f"`judge` is missing: objective {name} learns from what a judge says of fresh responses; add "
             "`judge: module:function`, a reward model's folder, or a server's URL."
         )
-    if config.keep.best is not None:
-        return f"keep.best is {config.keep.best}, which runs on fresh responses do not offer yet; leave it out."
+    if config.keep.best is not None and (says := _of_choosing(config, config.keep.best)):
+        return says
     if config.tokens.overflow == "truncate":
         return (
             "tokens.overflow is truncate, which cuts responses, and those are drawn; limit them with "
@@ -117,4 +117,19 @@ def _of_others(config: RunConfig, rollout: RolloutConfig, objective: Objective, 
         )
     if config.rows.group_by_prompt:
         return "rows.group_by_prompt is true, but prompts are drawn for row by row; leave it out."
+    return ""
+
+
+def _of_choosing(config: RunConfig, best: str) -> str:
+    judge = config.eval.judge or config.judge
+    if best.removeprefix("eval/") != "reward":
+        return (
+            f"keep.best is {best}, but a run on fresh responses holds out prompts, whose samples are judged; choose "
+            "eval/reward, or leave it out."
+        )
+    if judge is not None and judge.url is not None and judge.form == "compare":
+        return (
+            "keep.best is eval/reward, but the judge of samples compares responses, and of one a prompt it says "
+            "nothing; set judge.form to score, give eval.judge, or leave keep.best out."
+        )
     return ""

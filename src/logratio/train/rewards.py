@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..batch.group import Group, Ints
 from ..data.prompts import Asking
 from ..data.summary import TemplateUse
 from ..errors import ConfigError
-from ..maths.intervals import Measure, mean_interval
+from ..maths.intervals import NOTHING, Measure, mean_interval
 from ..rollout.generate import Sample
-from ..rollout.judge import Asked, Judge, answer_of, thought_and_answer_lengths
+from ..rollout.judge import Asked, Judge, Verdict, answer_of, thought_and_answer_lengths
 
+_NO_PARTS: Mapping[str, Sequence[int]] = MappingProxyType({})
 _OPENING = 8
 """Last tokens of a prompt in which a template may have opened a thought."""
 
@@ -67,22 +69,41 @@ def rewards(
     prompts: Sequence[Ints],
     drawn: Sequence[Sequence[Sample]],
     tokenizer: Any,
-) -> dict[str, Measure]:
+    parts: Mapping[str, Sequence[int]] = _NO_PARTS,
+) -> tuple[dict[str, Measure], dict[str, Measure]]:
     """Return `reward`, the mean score of samples, and lengths of thoughts and answers, with intervals over prompts.
 
     Nothing is said of rewards where the judge only compares, nor of lengths where no sample holds a thought. Prompts on
     which the judge failed have no reward.
+
+    Args:
+        judge: Asked once.
+        asking: Text and other fields of each prompt.
+        prompts: Their tokens.
+        drawn: Samples of each.
+        tokenizer: Turns tokens into text.
+        parts: Some of the prompts by name, of which the reward is told apart.
+
+    Returns:
+        The measures of all; the reward of each part, by its name.
 
     Raises:
         JudgeError: It failed, and nothing is to be skipped.
     """
     texts = [[text_of(sample, tokenizer) for sample in samples] for samples in drawn]
     asked = [asked_of(one, own, prompt, tokenizer) for one, own, prompt in zip(asking, texts, prompts, strict=True)]
-    known = [verdict.scores for verdict in judge(asked) if not verdict.failed]
+    verdicts = judge(asked)
+    reward = _mean_score(verdicts)
+    measures = {"reward": reward} if reward.n else {}
+    apart = {name: _mean_score([verdicts[i] for i in members]) for name, members in parts.items()}
+    return measures | _lengths(texts, prompts, tokenizer), apart
+
+
+def _mean_score(verdicts: Sequence[Verdict]) -> Measure:
+    known = [verdict.scores for verdict in verdicts if not verdict.failed]
     values = [score for scores in known if scores is not None for score in scores]
     clusters = [n for n, scores in enumerate(known) for _ in scores or ()]
-    measures = {"reward": mean_interval(values, clusters=clusters)} if values else {}
-    return measures | _lengths(texts, prompts, tokenizer)
+    return mean_interval(values, clusters=clusters) if values else NOTHING
 
 
 def _lengths(texts: Sequence[Sequence[str]], prompts: Sequence[Ints], tokenizer: Any) -> dict[str, Measure]:

@@ -18,7 +18,6 @@ from ..data.prepare import prepare
 from ..data.prepared import Prepared, held_out
 from ..data.prompts import Asking, Prompted, prepare_prompts
 from ..errors import ConfigError, DataError, ModelError
-from ..evaluate.halves import halves
 from ..evaluate.measure import measured_names
 from ..files import content_hash
 from ..logps.policy import Policy
@@ -30,6 +29,7 @@ from ..rollout.generate import context, stop_tokens
 from .distributed import World
 from .recipe import Resolved
 from .source import mismatch
+from .validate import choosing
 from .values import Valued
 
 
@@ -152,8 +152,8 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
         judged = groups_of(other)
         # At most max_groups of them, drawn alike for every run: the first ones of a sorted file would be of one kind.
         kept = np.sort(permutation(len(judged), 0, 0)[: config.eval.max_groups])
-        choosing = _choosing(config, other.prompt_hash[kept])
-        return DataSet(prepared, groups, everything, everything[:0], [judged[int(i)] for i in kept], choosing)
+        chosen = choosing(config, other.prompt_hash[kept], "groups")
+        return DataSet(prepared, groups, everything, everything[:0], [judged[int(i)] for i in kept], chosen)
     share, most = config.eval.holdout, config.eval.max_groups
     held = held_out(prepared.prompt_hash, share=share, most=most, seed=config.train.seed)
     if held.all():
@@ -161,8 +161,8 @@ def data_set(resolved: Resolved, tokenizer: Any, inputs: Inputs, date: str) -> D
             f"all {len(groups)} groups would be held out (eval.holdout {config.eval.holdout:g}), so nothing is left to "
             "train on; add rows with other prompts, give eval.data, or set eval.holdout to 0."
         )
-    choosing = _choosing(config, prepared.prompt_hash[held])
-    return DataSet(prepared, groups, everything[~held], everything[held], None, choosing)
+    chosen = choosing(config, prepared.prompt_hash[held], "groups")
+    return DataSet(prepared, groups, everything[~held], everything[held], None, chosen)
 
 
 def _prompts(config: RunConfig, tokenizer: Any, inputs: Inputs, date: str) -> DataSet:
@@ -237,18 +237,6 @@ def _require_measured(resolved: Resolved, group: Group) -> None:
             f"keep.best is {best}, which this run does not measure on held-out groups; choose one of "
             f"{', '.join(f'eval/{name}' for name in known)}."
         )
-
-
-def _choosing(config: RunConfig, prompt_hash: NDArray[np.uint64]) -> NDArray[np.int64] | None:
-    if config.keep.best is None:
-        return None
-    choosing, reporting = halves(prompt_hash)
-    if not len(choosing) or not len(reporting):
-        raise ConfigError(
-            f"keep.best is {config.keep.best}, which is chosen on one half of the held-out prompts and reported on the "
-            f"other, and {len(prompt_hash)} held-out groups leave one empty; raise eval.holdout or give more eval.data."
-        )
-    return choosing
 
 
 def policy_of(resolved: Resolved, world: World, tokenizer: Any, inputs: Inputs) -> Loaded:

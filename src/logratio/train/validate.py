@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from ..batch.group import Group, Ints
 from ..batch.logps import Logps
+from ..config import RunConfig
 from ..data.prompts import Asking
+from ..errors import ConfigError
 from ..evaluate.calibration import calibrated
+from ..evaluate.halves import halves
 from ..evaluate.kl import divergences, sample_measures
 from ..evaluate.margins import margin_spread
 from ..evaluate.measure import Scored, objective_measures
 from ..logps.reference import require_finite
 from ..logps.whole import by_group, part, whole
+from ..maths.intervals import Measure
 from ..rollout.generate import Sample, generate
 from ..rollout.judge import Judge
 from .distributed import unsharded
@@ -39,6 +43,7 @@ class Prompts:
         live: The reference, for the KL on these samples; None leaves it out.
         judge: Scores these samples; None leaves the reward out.
         asking: Text and other fields of each prompt, for the judge.
+        select: Positions of the prompts on whose reward a best checkpoint is chosen; None without that wish.
     """
 
     prompts: Sequence[Ints]
@@ -49,6 +54,38 @@ class Prompts:
     live: Live | None
     judge: Judge | None = None
     asking: Sequence[Asking] = ()
+    select: NDArray[np.int64] | None = None
+
+    @property
+    def parts(self) -> dict[str, list[int]]:
+        """The prompts that choose a best checkpoint and the others, where one is chosen by their reward."""
+        if self.select is None:
+            return {}
+        others = np.setdiff1d(np.arange(len(self.prompts)), self.select)
+        return {"select": self.select.tolist(), "unseen": others.tolist()}
+
+
+def choosing(config: RunConfig, prompt_hash: Sequence[int] | NDArray[np.uint64], of: str) -> NDArray[np.int64] | None:
+    """Return the positions of what chooses a best checkpoint; None where none is asked for.
+
+    Args:
+        config: The recipe.
+        prompt_hash: Of the prompt of each group or sample evaluated.
+        of: What these are, in a word.
+
+    Raises:
+        ConfigError: There are too few of them to choose and to report.
+    """
+    if config.keep.best is None:
+        return None
+    chosen, reporting = halves(map(int, prompt_hash))
+    if not len(chosen) or not len(reporting):
+        remedy = "eval.holdout or give more eval.data" if of == "groups" else "eval.samples or eval.holdout"
+        raise ConfigError(
+            f"keep.best is {config.keep.best}, which is chosen on one half of the held-out prompts and reported on the "
+            f"other, and {len(prompt_hash)} held-out {of} leave one empty; raise {remedy}."
+        )
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -137,9 +174,12 @@ class Validation:
         if fixed.live is not None:
             with fixed.live() as reference:
                 out |= divergences(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
+        apart: dict[str, Measure] = {}
         if fixed.judge is not None:
-            out |= rewards(fixed.judge, fixed.asking, fixed.prompts, drawn, fixed.tokenizer)
-        return {name: measure.to_json() for name, measure in out.items()}
+            judged, apart = rewards(fixed.judge, fixed.asking, fixed.prompts, drawn, fixed.tokenizer, parts=fixed.parts)
+            out |= judged
+        row: dict[str, Any] = {name: measure.to_json() for name, measure in out.items()}
+        return row | {name: {"reward": reward.to_json()} for name, reward in apart.items()}
 
 
 def _row(done: int, index: int, tokenizer: Any, prompt: Ints, sample: Sample) -> dict[str, Any]:
