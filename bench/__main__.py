@@ -9,6 +9,7 @@ VERBS = {
     "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
     "generate": ("generate", "sampling K responses a prompt, against transformers' generate"),
     "start-up": ("startup", "from the start of `logratio train` to its first step, by phase"),
+    "on-policy": ("on_policy", "a step on fresh responses, sampling and judging included, against TRL's GRPO"),
     "judges": ("judges", "which judge is right more often: a reward model or a DPO policy's implicit reward"),
     "sweep": ("sweep", "runs over three values of β, in single runs: the reference is paid for once"),
     "worst": ("next_prompts", "whether the prompts that sample --worst picks teach more than prompts at random"),

@@ -42,6 +42,12 @@ def peer(spec: Spec, python: Path) -> dict[str, Any]:
     return _result("trl", spec["variant"], found, peer_phases(found, started, ended), ended - started)
 
 
+def on_policy(spec: Spec, python: Path | None = None) -> dict[str, Any]:
+    """Run steps on fresh responses, our own or with the peer's interpreter; return what that side wrote."""
+    command = [sys.executable, "-m", "bench.on_policy"] if python is None else [str(python), "-m", "bench.peer_grpo"]
+    return _run(command, spec)[0]
+
+
 def our_phases(marks: Marks, started: float, ended: float) -> dict[str, Any]:
     """Return seconds by phase and clock: the borders are marks, one after another."""
     borders: list[Sequence[float]] = [[started, 0.0], marks["open"], marks["ready"], marks["trained"]]
