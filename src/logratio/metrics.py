@@ -216,6 +216,11 @@ _PHASES = {
         "prompts whose responses were all judged alike, so that `rollout.redraw` drew for a further one in their place",
         "prompts",
     ),
+    "pairless": Metric(
+        "Prompts without a pair",
+        "share of prompts of whose responses no two make a pair: judged alike, or the same text; objectives of pairs",
+        "share",
+    ),
     "dead_groups": Metric(
         "Dead groups",
         "share of prompts whose responses, of which there are two or more, all have the same score: what is measured "

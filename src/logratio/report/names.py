@@ -167,9 +167,9 @@ PANELS = (
     ),
     Panel(
         "Prompts whose responses are scored alike",
-        {"dead_groups": ""},
+        {"dead_groups": "dead groups", "pairless": "without a pair"},
         "",
-        "Too easy, too hard, or all the same; where advantages are of a group, they teach nothing.",
+        "Too easy, too hard, or all the same; where advantages are of a group, or it takes pairs, they teach nothing.",
     ),
     Panel("Returns and values", {"return": "returns", "value": "values"}, "", "What came, and what was expected."),
     Panel(

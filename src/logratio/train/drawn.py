@@ -241,12 +241,23 @@ def _own(row: Row) -> int:
     return len(row["tokens"]) - sum(row.get("rival", ()))
 
 
-def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
+def pairless(phase: int, without: int, prompts: int) -> str:
+    """Return a sentence on a phase, counted from 0, of which so many prompts, one or more, give no pair."""
+    lost = "nothing of it is learned from" if without == prompts else "they are not learned from"
+    return (
+        f"phase {phase + 1}: {without} of {prompts} prompts give no pair, since their responses are judged alike or "
+        f"are the same, so {lost}; the metric `pairless` has the share at every step: draw more responses (rollout.k), "
+        "or choose a judge that tells them apart."
+    )
+
+
+def measures(rows: Sequence[Row], groups: Sequence[Group], *, pairs: bool = False) -> dict[str, float]:
     """Return what a batch's own responses and their judgement were; formulas in `logratio.metrics`.
 
     Args:
         rows: At least one.
         groups: What is learned from, with the column `old` where it is known.
+        pairs: Whether that is pairs.
     """
     failures = len(rows) - len(judged(rows))
     replaced = sum("replaced" in row for row in rows)
@@ -258,6 +269,8 @@ def measures(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, float]:
         "redrawn": float(replaced),
         **_thoughts(rows),
     }
+    if pairs and groups:
+        out["pairless"] = float(np.mean([not len(group.edges) for group in groups]))
     if known := [np.array(row["scores"][: _own(row)], np.float64) for row in judged(rows)]:
         out |= {
             "reward": float(np.mean(np.concatenate(known))),

@@ -129,7 +129,9 @@ def _train_step(job: Fit, index: int, coming: Iterator[tuple[Step, Bins | None]]
     if job.learner.moving is not None:
         job.learner.moving.follow(index)
     step, bins = next(coming)
-    if not step.groups:  # a judge had no verdict on any of them: no weight and no moment moves
+    if step.note:
+        job.emit("note", text=step.note)
+    if not step.groups:  # a judge had no verdict on any of them, or preferred none: no weight and no moment moves
         nothing = {"grad_norm": 0.0, "tokens": 0, "tokens_per_s": 0.0, "time": round(time.monotonic() - began, 3)}
         return {"kind": "train", "step": index + 1, **step.measures, **nothing}
     with within_memory(f"step {index + 1}", step.groups, job.learner.bin_tokens):

@@ -170,6 +170,7 @@ class RolloutSource:
     texts: FileSource | None = None
     ahead: ClassVar[bool] = False
     _held: _Phase | None = field(default=None, repr=False)
+    _told: set[str] = field(default_factory=set, repr=False)
 
     @property
     def steps(self) -> int:
@@ -193,14 +194,31 @@ class RolloutSource:
         # Objectives of sampled responses measure the mismatch themselves, against the old log-probs.
         compared = place.first and self.learner.objective.data != "prompts"
         groups = self._groups(self._held, place)
+        if self._pairs and not any(len(group.edges) for group in groups):
+            groups = []  # or moments alone would move the weights
         if self.texts is not None:
             groups = beside(groups, self.texts.step(index).groups)
-        return Step(index, groups, self._held.told(place), compared)
+        note = self._note(self._held) if place.first else ""
+        return Step(index, groups, self._held.told(place), compared, note)
 
     def _groups(self, phase: _Phase, place: Place) -> list[Group]:
         """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""
         groups = phase.batches[place.batch]
         return [_without_old(group) for group in groups] if place.first else groups
+
+    @property
+    def _pairs(self) -> bool:
+        return self.draw.choice.data == "pairs"
+
+    def _note(self, phase: _Phase) -> str:
+        """Return that prompts of a phase give no pair, where it is the first such phase, or the first without any."""
+        groups = [group for batch in phase.batches for group in batch]
+        without = sum(not len(group.edges) for group in groups)
+        kind = "all" if without == len(groups) else "some"
+        if not (self._pairs and without) or kind in self._told:
+            return ""
+        self._told.add(kind)
+        return drawn.pairless(phase.number, without, len(groups))
 
     def _drawn(self, number: int) -> _Phase:
         batches = [self.prompts.step(index).groups for index in self.phases.batches(number)]
@@ -303,7 +321,10 @@ class RolloutSource:
                 "the groups that it was given, in their order, with columns added."
             )
         made = _split(labelled, [len(batch) for batch in batches])
-        told = [drawn.measures(own, batch) for own, batch in zip(_split(rows, sizes), batches, strict=True)]
+        told = [
+            drawn.measures(own, batch, pairs=self._pairs)
+            for own, batch in zip(_split(rows, sizes), batches, strict=True)
+        ]
         paid = [drawn.costs(own) for own in _split(rows, sizes)]
         return _Phase(number, made, told, paid), {**before, **after}
 

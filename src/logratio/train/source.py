@@ -29,12 +29,14 @@ class Step:
         measures: What the source knows of them, for the step's row; metrics by name.
         compared: Whether the policy that is trained is still the one that drew the responses, so that its log-probs are
             compared with the sampler's.
+        note: What a person should know of it, a sentence; "" if nothing.
     """
 
     index: int
     groups: Sequence[Group]
     measures: Mapping[str, float] = field(default_factory=dict)
     compared: bool = False
+    note: str = ""
 
 
 class Source(Protocol):
