@@ -10,7 +10,7 @@ STAMP  := .venv/.installed
 EMPTY  := build/empty
 SITE   := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: quickstart test test-all lint fast slow wheel bench frontier clean
+.PHONY: quickstart test test-all lint fast slow wheel bench frontier docs screens clean
 
 quickstart: $(STAMP)
 	@$(BIN)/logratio quickstart $(ARGS)
@@ -55,6 +55,15 @@ frontier: $(STAMP)
 	@$(BIN)/logratio sweep recipes/frontier.yaml --output runs/frontier$(if $(findstring quick,$(ARGS)),-quick) $(ARGS)
 	@$(if $(findstring quick,$(ARGS)),,cp runs/frontier/frontier.svg docs/frontier.svg)
 
+# The pages as a site, in build/site; a warning stops it, and neither building nor reading it needs a network.
+docs: $(STAMP)
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/site-trees docs build/site
+	@echo "The site is in build/site; open build/site/index.html."
+
+# The pictures on those pages, from real runs in a real browser; some ten minutes on 2 cores.
+screens: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python docs/images/make.py
+
 # A torch that is in .venv already stays, whichever build it is; pip says so if it is out of range.
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "logratio needs Python 3.11 or newer, and $(PYTHON) is not installed."; exit 1; }
@@ -66,7 +75,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    'from importlib.metadata import version; print("torch==" + version("torch"))' 2> /dev/null \
 	    || grep '^torch==' constraints.txt; } > .venv/constraints.txt
 	@$(BIN)/python -m pip install -q -c .venv/constraints.txt setuptools
-	@$(BIN)/python -m pip install -q -c .venv/constraints.txt --no-build-isolation -e '.[dev,8bit]'
+	@$(BIN)/python -m pip install -q -c .venv/constraints.txt --no-build-isolation -e '.[dev,docs,8bit]'
 	@touch $@
 
 clean:

@@ -22,9 +22,10 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
 def installed_by_make():
-    """Return every distribution that `.[dev,8bit]` brings, followed through what is installed here."""
+    """Return every distribution that `.[dev,docs,8bit]` brings, followed through what is installed here."""
     extras = PROJECT["project"]["optional-dependencies"]
-    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"] + extras["dev"] + extras["8bit"]]
+    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"] + extras["dev"]]
+    waiting += [Requirement(text) for text in extras["docs"] + extras["8bit"]]
     seen = set()
     while waiting:
         wanted = waiting.pop()
