@@ -106,7 +106,7 @@ def propose(
         "schedule": _Choice(resolved.config.train.schedule, "after a warm-up over a tenth of the steps"),
     }
     choices: dict[str, _Choice | dict[str, _Choice]] = {
-        "version": _Choice(VERSION, "of the keys below; a newer logratio tells what it calls otherwise"),
+        "version": _Choice(VERSION, "of these keys"),
         "model": _Choice(model, f"{type(shape).__name__}, {count(parameters)} parameters"),
         "data": _Choice(list(data) if len(data) > 1 else data[0], f"{found.report.groups:,} groups of {_HELD[kind]}"),
         "objective": _Choice({"name": name, **_told(resolved)}, resolved.objective.summary),
