@@ -24,7 +24,6 @@ from logratio.train.distributed import World
 from logratio.train.drawn import Choice, read
 from logratio.train.gradient import Learner
 from logratio.train.phases import Phases, Place
-from logratio.train.preflight.subject import check
 from logratio.train.recipe import resolve
 from logratio.train.rollouts import Draw
 
@@ -455,14 +454,6 @@ def test_drawing_that_does_not_fit_names_what_it_takes(tmp_path):
     with pytest.raises(MemoryBudgetError, match=r"^phase 1: out of memory while 4 responses \(rollout\.k\)") as caught:
         small_run.run(**arguments, **{"eval.holdout": 0}, output=str(tmp_path / "run"), on_event=fill)
     assert "6 tokens (rollout.max_new_tokens)" in str(caught.value) and "(train.bin_tokens)" in str(caught.value)
-
-
-def test_checks_before_a_run_say_that_there_is_nothing_yet_to_look_at(tmp_path):
-    arguments, told = world(tmp_path), []
-    recipe = {name: value for name, value in arguments.items() if name != "eval.samples"}
-    assert check(resolve({}, {**small_run.RECIPE, **recipe}), listeners=[told.append]) == []
-    assert [event.kind for event in told] == ["open", "note"]
-    assert "drawn as it goes on" in told[1].data["text"]
 
 
 def test_a_prompt_that_leaves_no_room_for_a_response_is_dropped_or_named(tmp_path):

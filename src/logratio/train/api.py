@@ -23,10 +23,12 @@ from .events import Listener, tell
 from .finish import finish
 from .loop import fit
 from .memory import use_huge_pages
+from .preflight.fresh import Rehearsal
 from .preflight.run import Preflight
 from .preflight.scene import Scene
-from .preflight.subject import UNANSWERED, after_pass, before_pass
+from .preflight.subject import after_pass, before_pass
 from .recipe import Resolved, resolve
+from .rollouts import RolloutSource
 from .rounds import with_rounds
 from .rundir import RunDirectory
 from .setup import Inputs
@@ -169,11 +171,11 @@ def run(
             told = [*listeners, *trackers.listeners(resolved.config.trackers, path)] if world.rank == 0 else []
             with distributed.peers():
                 emit, inputs = tell(told), inputs or Inputs()
-                checks = _checks(directory, world, emit, wanted=preflight, fresh=resolved.config.rollout is not None)
+                checks = _checks(directory, world, emit, wanted=preflight)
                 scenes: list[Scene] = []
 
                 def look(*of: Any) -> None:
-                    if checks is not None:
+                    if checks is not None and resolved.config.rollout is None:
                         scenes.append(before_pass(checks, *of))
 
                 job = with_rounds(assemble(resolved, directory, world, emit, stop, inputs, checks, look))
@@ -219,16 +221,12 @@ def _tell_done(run: Run, directory: RunDirectory, emit: Callable[..., None]) -> 
     emit("done", status=run.status, **told)
 
 
-def _checks(
-    directory: RunDirectory, world: World, emit: Callable[..., None], *, wanted: bool, fresh: bool
-) -> Preflight | None:
+def _checks(directory: RunDirectory, world: World, emit: Callable[..., None], *, wanted: bool) -> Preflight | None:
     """Return the checks of a run that begins; None, which the manifest says, where none are wanted or it has begun."""
     if directory.checkpoints():
         return None
-    if not wanted or fresh:
+    if not wanted:
         directory.manifest(preflight={"ran": False})
-        if wanted:
-            emit("note", text=UNANSWERED)
         return None
     return Preflight(directory, world, emit)
 
@@ -236,10 +234,15 @@ def _checks(
 def _watched(job: Assembled, checks: Preflight | None, scenes: Sequence[Scene]) -> Assembled:
     """Look at what the reference pass gave, and have the first steps watched, where checks are made.
 
+    Of a run on fresh responses, look at those to its first prompts.
+
     Raises:
         PreflightError: Something is wrong.
     """
     if checks is None:
+        return job
+    if isinstance(job.fit.source, RolloutSource):
+        checks.before_drawing(Rehearsal(job.fit.source))
         return job
     (scene,) = scenes
     assert isinstance(job.fit.source, FileSource)

@@ -15,9 +15,9 @@ from ...errors import PeerError, PreflightError
 from ...files import write_json
 from ...findings import Finding, worst
 from ..distributed import World
-from ..memory import within_memory
+from ..memory import drawing_within_memory, within_memory
 from ..rundir import RunDirectory
-from . import amount, forwards, gradients, plan, reference, rows, tokens
+from . import amount, forwards, fresh, gradients, plan, reference, rows, tokens
 from .budget import MOST, TIMED, USUAL, Budget, lasting, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
@@ -48,6 +48,13 @@ _ON_FORWARDS: tuple[tuple[str, Callable[[Scene], Finding], float], ...] = (
     ("padding", forwards.padding, 1),
 )
 """Name, check, and forward passes of the few that it takes."""
+_ON_PROMPTS = (("generation_template", tokens.generation),)
+_ON_RESPONSES: tuple[tuple[str, Callable[[fresh.Rehearsal], Finding]], ...] = (
+    ("stop_tokens", fresh.stop_tokens),
+    ("judge_answers", fresh.judge_answers),
+    ("sampler_agrees", fresh.sampler_agrees),
+    ("enough_responses", fresh.enough_responses),
+)
 _GRADIENT = 3.0
 
 
@@ -87,9 +94,21 @@ class Preflight:
         Raises:
             PreflightError: Something is wrong.
         """
-        for name, check in _ON_TOKENS:
+        for name, check in _ON_TOKENS if scene.config.rollout is None else _ON_PROMPTS:
             self.look(name, partial(check, scene))
         self._rows = scene
+        self._decide()
+
+    def before_drawing(self, scene: fresh.Rehearsal) -> None:
+        """Look at what a run on fresh responses draws to its first prompts, and at what is said of it.
+
+        Raises:
+            PreflightError: Something is wrong.
+        """
+        rollout = scene.source.draw.rollout
+        with drawing_within_memory(0, rollout, scene.source.learner.bin_tokens):
+            for name, check in _ON_RESPONSES:
+                self.look(name, partial(check, scene))
         self._decide()
 
     def before_step(self, scene: Scene, tokens_a_group: float) -> None:

@@ -13,7 +13,7 @@ from ...batch.group import Floats
 from ...errors import PreflightError
 from ...findings import Finding
 from .. import distributed
-from ..assemble import learner_of, open_run, with_reference
+from ..assemble import learner_of, open_run, source_of, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
 from ..judges import judges
@@ -22,20 +22,16 @@ from ..opening import Opening
 from ..optim import Optimizer
 from ..recipe import Resolved
 from ..reference import ReferencePass
+from ..rollouts import RolloutSource
 from ..rundir import RunDirectory
 from ..setup import Inputs
 from ..source import FileSource, read_groups
+from .fresh import Rehearsal
 from .run import Preflight, average, shortest
 from .scene import Scene
 
 ALONE = 10.0
 """Seconds that the checks have, however short the run is, where nothing else was asked for."""
-
-
-UNANSWERED = (
-    "preflight was left out: it looks at responses, and those of this run are drawn as it goes on; what the first "
-    "steps draw is in rollouts/."
-)
 
 
 def check(
@@ -71,15 +67,11 @@ def check(
 
 def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
     world, emit = checks.world, checks.emit
-    fresh = resolved.config.rollout is not None
     judge, _ = judges(resolved.config, inputs, world)
-    opening, optimizer = open_run(resolved, checks.directory, world, inputs, None if fresh else checks, judge)
+    opening, optimizer = open_run(resolved, checks.directory, world, inputs, checks, judge)
     emit(
         "open", lines=opening.lines(), steps=opening.steps, directory="", config=opening.config.model_dump(mode="json")
     )
-    if fresh:
-        emit("note", text=UNANSWERED)
-        return
     passing = ReferencePass(
         opening.config,
         opening.model,
@@ -90,6 +82,10 @@ def _make(checks: Preflight, resolved: Resolved, inputs: Inputs) -> None:
         warn=lambda text: emit("warning", text=text),
     )
     learner = with_reference(learner_of(resolved, opening), optimizer, opening, passing.warn)
+    source = source_of(opening, learner, None, checks.directory, judge)
+    if isinstance(source, RolloutSource):
+        checks.before_drawing(Rehearsal(source))
+        return
     before_pass(checks, opening, learner, optimizer, passing)
 
 

@@ -1,0 +1,86 @@
+"""Checks of runs on fresh responses: each passes on a sound run and finds its planted fault."""
+
+import json
+from unittest.mock import patch
+
+import pytest
+import small_run
+from preflight_runs import checked
+from test_train_rollouts import files, world
+
+from logratio.errors import PreflightError
+from logratio.models.load import load_tokenizer
+from logratio.rollout.engine import BuiltIn
+from logratio.train import rollouts
+
+NAMES = ["generation_template", "stop_tokens", "judge_answers", "sampler_agrees", "enough_responses"]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    return world(tmp_path_factory.mktemp("fresh"))
+
+
+def test_a_sound_run_passes_and_its_numbers_are_those_of_one_without_checks(arguments, tmp_path):
+    told = []
+    run = small_run.run(**arguments, preflight=True, output=str(tmp_path / "run"), on_event=told.append).directory
+    found = {each["name"]: each for each in json.loads((run / "preflight.json").read_text())}
+    assert [*found] == NAMES and {each["level"] for each in found.values()} == {"fine"}
+    assert [event.data["finding"]["name"] for event in told if event.kind == "preflight"] == NAMES
+    (shown,) = found["judge_answers"]["examples"]
+    drawn = [json.loads(line) for line in (run / "rollouts" / "phase-000001.jsonl").read_text().splitlines()]
+    texts = [text for name, text in shown["texts"].items() if name.startswith("response")]
+    assert set(texts) == set(drawn[0]["responses"])  # those of the first phase, drawn as it draws
+    plain = small_run.run(**arguments, output=str(tmp_path / "plain")).directory
+    assert files(plain) == files(run) and small_run.metrics(plain) == small_run.metrics(run)
+
+
+def test_a_judge_without_a_verdict_stops_a_run_before_its_first_step_or_is_told_where_prompts_may_be_lost(
+    arguments, tmp_path
+):
+    folder = arguments["judge"].rpartition("/")[0]
+    given = {**arguments, "judge": f"{folder}/rewards.py:fails", "output": str(tmp_path / "run")}
+    with pytest.raises(PreflightError, match="judge_answers: The judge has no verdict: .*the service is away"):
+        small_run.run(**given, preflight=True)
+    assert not (tmp_path / "run" / "rollouts").exists()
+    judge = {"function": f"{folder}/rewards.py:fails_on_good", "on_failure": "skip"}
+    rows = small_run.write_rows(tmp_path / "good.jsonl", [{"prompt": f" good {word}"} for word in small_run.WORDS])
+    found = checked({**arguments, "data": str(rows), "judge": judge})["judge_answers"]
+    assert found.level == "look" and "no verdict on 4 of the first 4 prompts" in found.says
+
+
+def test_a_response_that_ends_at_an_ordinary_word_is_told(arguments, tmp_path):
+    folder = small_run.start_model(tmp_path / "start")
+    (word,) = load_tokenizer(str(folder)).encode(" film", add_special_tokens=False)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": word}))
+    found = checked({**arguments, "model": str(folder)})["stop_tokens"]
+    assert found.level == "look" and f"ends at token {word} (' film')" in found.says
+
+
+def test_a_sampler_that_draws_from_another_distribution_than_is_trained_stops_the_run(arguments):
+    def cooler(model):
+        return lambda ids, **how: BuiltIn(model)(ids, **{**how, "temperature": 0.7})
+
+    with patch.object(rollouts, "BuiltIn", cooler):
+        found = checked(arguments)["sampler_agrees"]
+    assert found.level == "stop" and found.figures["apart"] > 0.01
+    same = checked({**arguments, "rollout": {"k": 2, "max_new_tokens": 6, "temperature": 0.7}})
+    assert same["sampler_agrees"].level == "fine" and same["enough_responses"].level == "note"  # two are a little
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"judge": "flat"}, "responses to each of 4 prompts were judged alike"),
+        ({"rollout": {"k": 3, "max_new_tokens": 6, "temperature": 1e-3}}, "are the same, token by token"),
+    ],
+    ids=["a judge that sees no difference", "responses that are one"],
+)
+def test_responses_between_which_nothing_can_be_learned_are_told(arguments, fault, says):
+    folder = arguments["judge"].rpartition("/")[0]
+    fault = {**fault, "judge": f"{folder}/rewards.py:{fault.get('judge', 'score')}"}
+    found = checked({**arguments, **fault})["enough_responses"]
+    assert found.level == "look" and says in found.says
+    if "rollout" not in fault:  # where each response is learned from by itself, that is no fault
+        assert checked({**arguments, **fault, "objective": "ppo"})["enough_responses"].level == "fine"
