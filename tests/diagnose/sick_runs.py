@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 from grounds import Ground, nano, stories
 from sick_faults import FAULTS, Setup, healthy
+from sick_signs import SIGNS
 
 from logratio.audit.annotators import lower_tail
 from logratio.diagnose.history import About, Digest
@@ -120,11 +121,12 @@ def most(seen: int, n: int) -> float:
 
 
 def table(folder: Path) -> str:
-    """Return a line a fault: how many runs named it as a note, as look or worse, and what else they were called."""
-    lines = [f"{'planted':16} {'runs':>4} {'named':>5} {'look+':>5}  other looks"]
+    """Return a line a fault: in how many runs it is there, and was named as a note, as look or worse; other looks."""
+    lines = [f"{'planted':22} {'runs':>4} {'there':>5} {'named':>5} {'look+':>5}  other looks"]
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
-        judged = [judge(run) for run in sorted(case.iterdir()) if (run / "evaluation.json").is_file()]
-        name = case.name.split(".")[0]
+        done = [run for run in sorted(case.iterdir()) if (run / "rewards.json").is_file()]
+        judged, name = [judge(run) for run in done], case.name.split(".")[0]
+        there = sum(SIGNS[name](run) for run in done) if name in SIGNS else len(done)
         expected = FAULTS[name][1] if name in FAULTS else set()
         named = sum(bool(one.at("note") & expected) for one in judged)
         looked = sum(bool(one.at("look") & expected) for one in judged)
@@ -137,7 +139,7 @@ def table(folder: Path) -> str:
         alarms = len(judged) - clean
         bound = f"at most {100 * most(alarms, len(judged)):.0f} % of such runs, 95 %" if judged else ""
         extra = f"  (false alarms: {alarms} of {len(judged)}; {bound})" if name not in FAULTS else ""
-        lines.append(f"{case.name:16} {len(judged):4} {named:5} {looked:5}  {tail}{extra}")
+        lines.append(f"{case.name:22} {len(judged):4} {there:5} {named:5} {looked:5}  {tail}{extra}")
     return "\n".join(lines)
 
 
@@ -172,7 +174,7 @@ def runs(given: argparse.Namespace) -> None:
     for name, seed in planned:
         suffix = f".{given.objective}" if given.objective else ""
         output = given.folder / f"{name}{suffix}{'.lora' if given.lora else ''}" / f"{seed:02d}"
-        if (output / "evaluation.json").is_file():
+        if (output / "rewards.json").is_file():
             continue
         shutil.rmtree(output, ignore_errors=True)
         if given.ground == "nano":
