@@ -322,7 +322,7 @@ class RunConfig(Leaf):
     lora: LoraConfig | None = None
     every: EveryConfig = EveryConfig()
     keep: KeepConfig = KeepConfig()
-    trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_listed)] = Field(
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], BeforeValidator(_listed)] = Field(
         (), description="where metrics go beside metrics.jsonl"
     )
     stop_on: Literal["collapse"] | None = Field(

@@ -127,6 +127,21 @@ def test_tensorboard_receives_every_row(model, pairs, tmp_path):
     assert [event.value for event in shown.Scalars("eval/accuracy")] == pytest.approx(accuracy)
 
 
+def test_mlflow_receives_every_row(model, pairs, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    run = train(model, pairs, output=tmp_path / "r", trackers=["mlflow"], **QUICK)
+    client = mlflow.MlflowClient()
+    (kept,) = client.search_runs(["0"])
+    rows = [row for row in read(run.directory / "metrics.jsonl") if row["kind"] == "train"]
+    told = client.get_metric_history(kept.info.run_id, "train/loss")
+    assert {metric.step: metric.value for metric in told} == {row["step"]: row["loss"] for row in rows}
+    assert kept.data.metrics["eval/accuracy"] == run.evaluation["accuracy"]["mean"]
+    assert kept.info.run_name == "r" and kept.info.status == "FINISHED" and kept.data.params["train.lr"] == "0.001"
+    assert mlflow.active_run() is None
+
+
 def test_weights_and_biases_receive_every_row(model, pairs, tmp_path, monkeypatch):
     """Offline. Its summary holds the last value of everything; the last step goes in when the run is finished."""
     wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")

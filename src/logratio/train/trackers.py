@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases as listeners: they receive the rows of `metrics.jsonl`."""
+"""TensorBoard, Weights & Biases and MLflow as listeners: they receive the rows of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, RunError
 from .events import Event, Listener
 
 _NOT_PLOTTED = {"kind", "step", "select"}
@@ -18,7 +18,7 @@ def listeners(names: Sequence[str], directory: Path) -> list[Listener]:
     Raises:
         MissingExtraError: Its package is not installed.
     """
-    made = {"tensorboard": _tensorboard, "wandb": _wandb}
+    made = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
     return [made[name](directory) for name in names]
 
 
@@ -63,3 +63,38 @@ def _wandb(directory: Path) -> Listener:
             started[0].finish()
 
     return listen
+
+
+def _mlflow(directory: Path) -> Listener:
+    """Return a listener that opens a run where MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME say."""
+    try:
+        import mlflow
+    except ImportError as error:
+        raise MissingExtraError("trackers: mlflow", "mlflow") from error
+    started: list[Any] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "open":
+            try:
+                started.append(mlflow.start_run(run_name=directory.name))
+                mlflow.log_params(dict(_flat(event.data["config"])))
+            except (mlflow.MlflowException, ImportError) as error:
+                told = str(error).split("\n")[0].rstrip(".")
+                raise RunError(
+                    f"trackers: mlflow opens no run ({told}); set MLFLOW_TRACKING_URI to a server that takes one."
+                ) from error
+        elif event.kind in ("train", "eval") and started:
+            mlflow.log_metrics(dict(scalars(event.data["row"])), step=event.data["step"])
+        elif event.kind == "done" and started:
+            mlflow.end_run("FINISHED" if event.data["status"] == "finished" else "KILLED")
+
+    return listen
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a recipe's values by dotted key."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
