@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 
 from logratio.rollout.engines.completions import CompletionsEngine
-from logratio.rollout.generate import generate
+from logratio.rollout.generate import generate_by
 from logratio.rollout.http import Server
+from logratio.rollout.sampling import Rules
 
 
 class Completions(ThreadingHTTPServer):
@@ -30,15 +31,10 @@ class Completions(ThreadingHTTPServer):
 
     def answer(self, body):
         with self.lock:  # one model, several requests
-            drawn = generate(
-                self.model,
-                [np.array(body["prompt"], np.int32)],
-                k=body["n"],
-                max_new_tokens=body["max_tokens"],
-                stop_ids=body["stop_token_ids"],
-                temperature=body["temperature"],
-                seed=body["seed"],
-            )[0]
+            rules = Rules(
+                body["n"], body["max_tokens"], np.array(body["stop_token_ids"]), body["temperature"], body["seed"]
+            )
+            drawn = generate_by(self.model, [np.array(body["prompt"], np.int32)], rules)[0]
         choices = []
         for index, one in enumerate(drawn):
             told = {"tokens": [f"token_id:{i}" for i in one.tokens], "token_logprobs": one.logps.tolist()}

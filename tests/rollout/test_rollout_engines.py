@@ -1,6 +1,7 @@
 """One contract for whatever draws: the built-in sampler, a real completions server, a stand-in of vLLM."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -11,12 +12,13 @@ from completions_server import Completions
 from logratio.errors import EngineError, MissingExtraError
 from logratio.rollout.engine import BuiltIn, sample_of
 from logratio.rollout.engines.vllm import VllmEngine
-from logratio.rollout.generate import generate
+from logratio.rollout.generate import generate_by
+from logratio.rollout.sampling import Rules
 from worlds import tiny_llama
 
 PROMPTS = [np.array(ids, np.int32) for ids in ([3, 4, 5], [6], [3, 4, 5, 7, 8])]
 STOPS = [2, 9]
-RULE = {"k": 3, "max_new_tokens": 6, "stop_ids": STOPS}
+RULES = Rules(3, 6, np.array(STOPS))
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +38,9 @@ def stand_in(model, monkeypatch):
         def generate(self, prompts, rule, *, use_tqdm, lora_request):
             library.requests.append(lora_request)
             assert use_tqdm is False and rule.ignore_eos and not rule.detokenize
-            drawn = generate(
-                model,
-                [np.array(prompt["prompt_token_ids"], np.int32) for prompt in prompts],
-                k=rule.n,
-                max_new_tokens=rule.max_tokens,
-                stop_ids=rule.stop_token_ids,
-                temperature=rule.temperature,
-                seed=rule.seed,
-            )
+            ids = [np.array(prompt["prompt_token_ids"], np.int32) for prompt in prompts]
+            rules = Rules(rule.n, rule.max_tokens, np.array(rule.stop_token_ids), rule.temperature, rule.seed)
+            drawn = generate_by(model, ids, rules)
             return [SimpleNamespace(outputs=[self.output(one) for one in own]) for own in drawn]
 
         def output(self, one):
@@ -83,7 +79,7 @@ def engine(request, model, monkeypatch):
 
 
 def test_every_prompt_has_its_responses(engine):
-    drawn = engine(PROMPTS, **RULE)
+    drawn = engine(PROMPTS, RULES)
     assert [len(own) for own in drawn] == [3, 3, 3]
     samples = [one for own in drawn for one in own]
     assert all(1 <= len(one.tokens) <= 6 and one.tokens.dtype == np.int32 for one in samples)
@@ -91,12 +87,12 @@ def test_every_prompt_has_its_responses(engine):
     assert not any(np.isin(one.tokens[:-1], STOPS).any() for one in samples)
     assert {one.ended for one in samples} == {True, False}
     assert len({one.tokens.tobytes() for one in drawn[0]}) > 1
-    assert engine([], **RULE) == [] and isinstance(engine.description, str)
+    assert engine([], RULES) == [] and isinstance(engine.description, str)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_log_probs_are_the_models_own(engine, model, temperature):
-    for prompt, own in zip(PROMPTS, engine(PROMPTS, temperature=temperature, **RULE), strict=True):
+    for prompt, own in zip(PROMPTS, engine(PROMPTS, replace(RULES, temperature=temperature)), strict=True):
         for one in own:
             ids = torch.tensor(np.concatenate((prompt, one.tokens)), dtype=torch.int64)
             with torch.no_grad():
@@ -109,7 +105,7 @@ def test_log_probs_are_the_models_own(engine, model, temperature):
 
 def test_seeds_decide_and_temperature_0_takes_the_likeliest(engine, model):
     def tokens(**more):
-        return [[one.tokens.tolist() for one in own] for own in engine(PROMPTS, **{**RULE, **more})]
+        return [[one.tokens.tolist() for one in own] for own in engine(PROMPTS, replace(RULES, **more))]
 
     assert tokens(seed=5) == tokens(seed=5) != tokens(seed=6)
     greedy = tokens(temperature=0.0, seed=1)
@@ -122,17 +118,17 @@ def test_seeds_decide_and_temperature_0_takes_the_likeliest(engine, model):
 
 def test_a_server_is_asked_by_token_ids_with_a_seed_a_prompt(model):
     with Completions(model) as server:
-        drawn = server.engine(concurrency=1)(PROMPTS, **RULE, seed=3)
+        drawn = server.engine(concurrency=1)(PROMPTS, replace(RULES, seed=3))
         server.shutdown()
     assert [body["prompt"] for body in server.seen] == [prompt.tolist() for prompt in PROMPTS]
     assert len({body["seed"] for body in server.seen}) == 3 and server.seen[0]["return_token_ids"] is True
-    (own,) = generate(model, PROMPTS[:1], **RULE, seed=server.seen[0]["seed"])
+    (own,) = generate_by(model, PROMPTS[:1], replace(RULES, seed=server.seen[0]["seed"]))
     assert [one.tokens.tolist() for one in drawn[0]] == [one.tokens.tolist() for one in own]  # in the order of `index`
 
 
 def test_log_probs_that_are_not_told_are_nan_and_no_mismatch_is_measured(model):
     with Completions(model, spoil=lambda choice: {**choice, "logprobs": None}) as server:
-        one = server.engine()(PROMPTS[:1], **RULE)[0][0]
+        one = server.engine()(PROMPTS[:1], RULES)[0][0]
         server.shutdown()
     assert np.isnan(one.logps).all() and one.tempered is None and len(one.logps) == len(one.tokens)
 
@@ -146,7 +142,7 @@ def test_a_stop_token_that_is_left_out_is_put_back_where_it_is_known(model):
         return {**choice, "token_ids": tokens, "logprobs": told, "stop_reason": last}
 
     with Completions(model) as whole, Completions(model, spoil=without) as server:
-        expected, found = whole.engine()(PROMPTS, **RULE), server.engine()(PROMPTS, **RULE)
+        expected, found = whole.engine()(PROMPTS, RULES), server.engine()(PROMPTS, RULES)
         whole.shutdown()
         server.shutdown()
     for own, other in zip(sum(expected, []), sum(found, []), strict=True):
@@ -171,7 +167,7 @@ SPOILT = {
 def test_what_was_not_asked_for_is_an_error(name, model):
     with Completions(model, spoil=SPOILT[name]) as server, pytest.raises(EngineError, match="cannot be used: it "):
         try:
-            server.engine()(PROMPTS, **RULE)
+            server.engine()(PROMPTS, RULES)
         finally:
             server.shutdown()
 
@@ -180,11 +176,11 @@ def test_a_server_that_is_gone_or_draws_too_few_is_an_error(model):
     with Completions(model) as server:
         server.answer = lambda body: {"choices": []}
         with pytest.raises(EngineError, match="0 choices where n = 3"):
-            server.engine()(PROMPTS, **RULE)
+            server.engine()(PROMPTS, RULES)
         engine = server.engine()
         server.shutdown()
     with pytest.raises(EngineError, match="drew nothing: the connection failed"):
-        engine(PROMPTS, **RULE)
+        engine(PROMPTS, RULES)
 
 
 def test_weights_and_adapters_are_handed_over(model, monkeypatch):
@@ -192,10 +188,10 @@ def test_weights_and_adapters_are_handed_over(model, monkeypatch):
     engine = VllmEngine("tiny", enable_lora=True)
     engine.load_weights(iter(model.state_dict().items()))
     assert len(library.loaded) == len(model.state_dict()) and len(library.resets) == 1
-    engine(PROMPTS, **RULE)
+    engine(PROMPTS, RULES)
     for folder in ("first", "second"):
         engine.load_adapter(folder)
-        engine(PROMPTS, **RULE)
+        engine(PROMPTS, RULES)
     assert library.requests == [None, ("adapter-1", 1, "first"), ("adapter-2", 2, "second")]
 
 
@@ -206,9 +202,9 @@ def test_without_vllm_the_extra_is_named(monkeypatch):
 
 
 def test_a_sample_is_checked():
-    rule = {"stop_ids": [2], "max_new_tokens": 3, "temperature": 1.0}
-    one = sample_of([5, 2], [-1.0, -2.0], **rule)
+    rules = Rules(1, 3, np.array([2]))
+    one = sample_of([5, 2], [-1.0, -2.0], rules)
     assert one.ended and one.tempered is one.logps
-    assert sample_of([5, 5, 5], [-1.0] * 3, **{**rule, "temperature": 0.7}).tempered is None
+    assert sample_of([5, 5, 5], [-1.0] * 3, replace(rules, temperature=0.7)).tempered is None
     with pytest.raises(EngineError, match="log-probs"):
-        sample_of([5, 2], [-1.0], **rule)
+        sample_of([5, 2], [-1.0], rules)

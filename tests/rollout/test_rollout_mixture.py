@@ -1,17 +1,19 @@
 """Samples from between two models: at both ends the models' own, and between them of the mixed distribution."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from logratio.models.build import build_llama
-from logratio.rollout.generate import generate
+from logratio.rollout.generate import generate_by
 from logratio.rollout.mixture import generate_between
+from logratio.rollout.sampling import Rules
 
 PROMPTS = [np.array([1, 5, 7], np.int32), np.array([1, 9], np.int32), np.array([1, 2, 3, 4, 5], np.int32)]
-HOW = {"k": 3, "max_new_tokens": 5, "stop_ids": [2], "seed": 11}
+RULES = Rules(3, 5, np.array([2]), seed=11)
 
 
 def model(seed):
@@ -25,8 +27,8 @@ def model(seed):
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_at_either_end_samples_are_those_of_one_model(share):
     own, other = model(0), model(1)
-    mixed = generate_between(own, lambda: nullcontext(other), share, PROMPTS, **HOW)
-    alone = generate(other if share else own, PROMPTS, **HOW)
+    mixed = generate_between(own, lambda: nullcontext(other), share, PROMPTS, RULES)
+    alone = generate_by(other if share else own, PROMPTS, RULES)
     for ours, theirs in zip(mixed, alone, strict=True):
         assert [one.tokens.tolist() for one in ours] == [one.tokens.tolist() for one in theirs]
         for one, another in zip(ours, theirs, strict=True):
@@ -36,7 +38,7 @@ def test_at_either_end_samples_are_those_of_one_model(share):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_between_them_each_token_has_the_log_prob_of_the_normalised_geometric_mixture(temperature):
     own, other, share = model(0), model(1), 0.3
-    drawn = generate_between(own, lambda: nullcontext(other), share, PROMPTS, temperature=temperature, **HOW)
+    drawn = generate_between(own, lambda: nullcontext(other), share, PROMPTS, replace(RULES, temperature=temperature))
     for prompt, samples in zip(PROMPTS, drawn, strict=True):
         for sample in samples:
             ids = torch.tensor([[*prompt.tolist(), *sample.tokens.tolist()]])

@@ -18,7 +18,7 @@ from .route import Route, route
 from .sampling import Rules, Sample
 from .shared import sample_shared
 
-__all__ = ["Route", "Sample", "context", "generate", "plainly", "stop_tokens"]
+__all__ = ["Route", "Sample", "context", "generate", "generate_by", "plainly", "stop_tokens"]
 
 HELD = 1 << 14
 """Tokens whose keys and values are held at once."""
@@ -62,12 +62,19 @@ def generate(
         NonFiniteError: The model's logits are NaN or infinite.
     """
     rules = Rules(k, max_new_tokens, np.asarray(stop_ids, np.int64), temperature, seed)
+    return generate_by(model, prompts, rules, batch_tokens)
+
+
+def generate_by(
+    model: nn.Module, prompts: Sequence[Ints], rules: Rules, batch_tokens: int = HELD
+) -> list[list[Sample]]:
+    """Draw as `generate` does, by rules that were put together before."""
     check(model, prompts, rules)
     if not prompts:
         return []
     arrays = [np.asarray(prompt, np.int32) for prompt in prompts]
     with sampling(model):
-        shared = route(model, max(map(len, arrays)) + max_new_tokens).name == "shared"
+        shared = route(model, max(map(len, arrays)) + rules.limit).name == "shared"
         return (sample_shared if shared else sample_plain)(model, arrays, rules, batch_tokens)
 
 

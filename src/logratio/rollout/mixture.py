@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batch.group import Ints
-from .generate import check, sampling
+from .generate import HELD, check, sampling
 from .plain import STATE_NAMES, sample_plain
 from .sampling import Rules, Sample
 
@@ -61,13 +61,8 @@ def generate_between(
     other: Callable[[], AbstractContextManager[nn.Module]],
     share: float,
     prompts: Sequence[Ints],
-    *,
-    k: int,
-    max_new_tokens: int,
-    stop_ids: Sequence[int],
-    temperature: float = 1.0,
-    seed: int = 0,
-    batch_tokens: int = 1 << 14,
+    rules: Rules,
+    batch_tokens: int = HELD,
 ) -> list[list[Sample]]:
     """Draw k responses to every prompt, token by token, from softmax(((1 − λ)·log π + λ·log π_other) / temperature).
 
@@ -76,11 +71,7 @@ def generate_between(
         other: Gives the other model for as long as one forward pass lasts; it may be the same module, changed.
         share: λ, in [0, 1].
         prompts: As in `generate`.
-        k: As in `generate`.
-        max_new_tokens: As in `generate`.
-        stop_ids: As in `generate`.
-        temperature: As in `generate`.
-        seed: As in `generate`.
+        rules: How to draw.
         batch_tokens: As in `generate`.
 
     Returns:
@@ -90,7 +81,6 @@ def generate_between(
         ConfigError: As `generate`.
         NonFiniteError: As `generate`.
     """
-    rules = Rules(k, max_new_tokens, np.asarray(stop_ids, np.int64), temperature, seed)
     check(model, prompts, rules)
     if not prompts:
         return []

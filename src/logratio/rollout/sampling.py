@@ -37,18 +37,18 @@ class Rules:
     """How to draw, the same for every prompt.
 
     Attributes:
-        k: Samples a prompt.
-        limit: Tokens of a sample at most.
+        k: Samples a prompt, ≥ 1.
+        limit: Tokens of a sample at most, ≥ 1.
         stops: Tokens that end one.
-        temperature: Divides the logits; 0 takes the likeliest token.
+        temperature: Divides the logits, ≥ 0; 0 takes the likeliest token.
         seed: First part of the key of every random number.
     """
 
     k: int
     limit: int
     stops: NDArray[np.int64]
-    temperature: float
-    seed: int
+    temperature: float = 1.0
+    seed: int = 0
 
 
 class Drawn:

@@ -22,9 +22,10 @@ from ..logps.reference import require_finite
 from ..logps.whole import by_group, whole
 from ..maths.counter import stream
 from ..rollout.engine import BuiltIn, Engine, alike
-from ..rollout.generate import Sample, generate
+from ..rollout.generate import generate_by
 from ..rollout.judge import Judge, Verdict
 from ..rollout.mixture import generate_between
+from ..rollout.sampling import Rules, Sample
 from . import drawn
 from .drawn import Choice, Row
 from .gradient import Learner
@@ -122,25 +123,21 @@ class Draw:
         phase, again = turn
         share = learner.objective.rivals(learner.settings)
 
-        def how(whose: str) -> dict[str, Any]:
-            return {
-                "k": self.rollout.k,
-                "max_new_tokens": self.rollout.max_new_tokens,
-                "stop_ids": self.stop_ids,
-                "temperature": self.rollout.temperature,
-                "seed": int(stream(self.seed, whose, phase, *([again] if again else [])).integers(1 << 62)),
-            }
+        def rules(whose: str) -> Rules:
+            seed = int(stream(self.seed, whose, phase, *([again] if again else [])).integers(1 << 62))
+            stops = np.asarray(self.stop_ids, np.int64)
+            return Rules(self.rollout.k, self.rollout.max_new_tokens, stops, self.rollout.temperature, seed)
 
         model = learner.policy.model
-        own = (self.engine or BuiltIn(model))(ids, **how("rollout"))
+        own = (self.engine or BuiltIn(model))(ids, rules("rollout"))
         if not share:
             return own
         assert reference is not None
         if share == 1:
             with reference() as other:
-                rivals = generate(other.model, ids, **how("rival"))
+                rivals = generate_by(other.model, ids, rules("rival"))
         else:
-            rivals = generate_between(model, lambda: _model_of(reference), share, ids, **how("rival"))
+            rivals = generate_between(model, lambda: _model_of(reference), share, ids, rules("rival"))
         return [[*mine, *theirs] for mine, theirs in zip(own, rivals, strict=True)]
 
 

@@ -16,7 +16,7 @@ from ...errors import EngineError
 from ...files import content_hash
 from ..engine import alike, sample_of
 from ..http import RequestError, Server
-from ..sampling import Sample
+from ..sampling import Rules, Sample
 
 _PATH = "/completions"
 _ID = re.compile(r"token_id:(\d+)")
@@ -56,17 +56,8 @@ class CompletionsEngine:
     def __post_init__(self) -> None:
         self.description = f"{self.model} at {self.server.url}"
 
-    def __call__(
-        self,
-        prompts: Sequence[Ints],
-        *,
-        k: int = 1,
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        temperature: float = 1.0,
-        seed: int = 0,
-    ) -> list[list[Sample]]:
-        """Draw, one request a prompt; each has a seed of its own, made of `seed` and the prompt's tokens.
+    def __call__(self, prompts: Sequence[Ints], rules: Rules) -> list[list[Sample]]:
+        """Draw, one request a prompt; each has a seed of its own, made of the rules' and the prompt's tokens.
 
         Raises:
             EngineError: A request fails for good, or what comes back is not what was asked for.
@@ -77,24 +68,16 @@ class CompletionsEngine:
             body = {
                 "model": self.model,
                 "prompt": [int(token) for token in prompt],
-                "n": k,
-                "max_tokens": max_new_tokens,
-                "temperature": temperature,
-                "seed": int(content_hash(seed, np.asarray(prompt, np.int32))[:7], 16),
-                "stop_token_ids": [int(token) for token in stop_ids],
+                "n": rules.k,
+                "max_tokens": rules.limit,
+                "temperature": rules.temperature,
+                "seed": int(content_hash(rules.seed, np.asarray(prompt, np.int32))[:7], 16),
+                "stop_token_ids": rules.stops.tolist(),
                 **self.request,
             }
             try:
-                choices = _choices(self.server.post(_PATH, body, halted).body, k)
-                return [
-                    sample_of(
-                        *_tokens(choice, stop_ids),
-                        stop_ids=stop_ids,
-                        max_new_tokens=max_new_tokens,
-                        temperature=temperature,
-                    )
-                    for choice in choices
-                ]
+                choices = _choices(self.server.post(_PATH, body, halted).body, rules.k)
+                return [sample_of(*_tokens(choice, rules.stops.tolist()), rules) for choice in choices]
             except RequestError as error:
                 raise EngineError(f"{self.description} drew nothing: {error}.") from None
             except EngineError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from ...batch.group import Ints
 from ...errors import EngineError, MissingExtraError
 from ..engine import alike, sample_of
-from ..sampling import Sample
+from ..sampling import Rules, Sample
 
 
 class VllmEngine:
@@ -38,16 +37,7 @@ class VllmEngine:
         self._adapters = 0
         self.description = f"vLLM with {model}"
 
-    def __call__(
-        self,
-        prompts: Sequence[Ints],
-        *,
-        k: int = 1,
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        temperature: float = 1.0,
-        seed: int = 0,
-    ) -> list[list[Sample]]:
+    def __call__(self, prompts: Sequence[Ints], rules: Rules) -> list[list[Sample]]:
         """Draw; log-probs are those before the temperature, vLLM's default.
 
         Raises:
@@ -55,22 +45,23 @@ class VllmEngine:
         """
         if not prompts:
             return []
-        rule = self._library.SamplingParams(
-            n=k,
-            max_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed % (1 << 31),
-            stop_token_ids=[int(token) for token in stop_ids],
-            ignore_eos=True,  # `stop_ids` alone decide
+        asked = self._library.SamplingParams(
+            n=rules.k,
+            max_tokens=rules.limit,
+            temperature=rules.temperature,
+            seed=rules.seed % (1 << 31),
+            stop_token_ids=rules.stops.tolist(),
+            ignore_eos=True,  # the rules' alone decide
             logprobs=0,
             detokenize=False,
         )
         texts = [{"prompt_token_ids": [int(token) for token in prompt]} for prompt in prompts]
-        drawn = self._engine.generate(texts, rule, use_tqdm=False, lora_request=self._adapter)
-        if len(drawn) != len(prompts) or any(len(one.outputs) != k for one in drawn):
-            raise EngineError(f"{self.description} drew other than {k} responses to each of {len(prompts)} prompts.")
-        checked = partial(sample_of, stop_ids=stop_ids, max_new_tokens=max_new_tokens, temperature=temperature)
-        return alike([[checked(*_tokens(output)) for output in one.outputs] for one in drawn])
+        drawn = self._engine.generate(texts, asked, use_tqdm=False, lora_request=self._adapter)
+        if len(drawn) != len(prompts) or any(len(one.outputs) != rules.k for one in drawn):
+            raise EngineError(
+                f"{self.description} drew other than {rules.k} responses to each of {len(prompts)} prompts."
+            )
+        return alike([[sample_of(*_tokens(output), rules) for output in one.outputs] for one in drawn])
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take over weights by their names in transformers, without touching disk, and forget cached prompts."""
