@@ -68,7 +68,7 @@ def _table(found: list[Key]) -> str:
 
 
 def _default(key: Key) -> str:
-    return f"`{key.default}`" if key.default not in (None, "none") else "none"
+    return f"`{key.default}`".replace("'", "") if key.default not in (None, "none") else "none"
 
 
 def _escaped(text: str) -> str:
