@@ -1,6 +1,7 @@
 """Checks of runs on fresh responses: each passes on a sound run and finds its planted fault."""
 
 import json
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_response_that_ends_at_an_ordinary_word_is_told(arguments, tmp_path):
 
 def test_a_sampler_that_draws_from_another_distribution_than_is_trained_stops_the_run(arguments):
     def cooler(model):
-        return lambda ids, **how: BuiltIn(model)(ids, **{**how, "temperature": 0.7})
+        return lambda ids, rules: BuiltIn(model)(ids, replace(rules, temperature=0.7))
 
     with patch.object(rollouts, "BuiltIn", cooler):
         found = checked(arguments)["sampler_agrees"]
