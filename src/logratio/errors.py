@@ -58,6 +58,10 @@ class EngineError(LogratioError):
     """What draws responses in place of the built-in sampler, and cannot, or draws what was not asked for."""
 
 
+class HubError(LogratioError):
+    """A model hub that cannot be reached or refuses; says what it takes."""
+
+
 class NonFiniteError(LogratioError):
     """A loss, log-prob or gradient that is NaN or infinite; names step, rows and tensor."""
 

@@ -62,7 +62,7 @@ VERBS = (
     Verb(
         "lab", "Understand", "[OBJECTIVE …] [--regime NAME] [--page FILE]", "see what objectives converge to, exactly"
     ),
-    Verb("export", "Ship", "RUN --output FOLDER [--merge]", "write a run's model to a folder, merged if asked"),
+    Verb("export", "Ship", "RUN [--output FOLDER] [--push USER/NAME] [--merge]", "write a model to a folder or hub"),
     Verb("cache", "Ship", "[--prune]", "show what is cached, and prune it"),
 )
 

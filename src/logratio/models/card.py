@@ -48,7 +48,7 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         evaluation: Metric → {mean, low, high, n}; a null mean was not measured.
         provenance: `provenance.json` of the saved weights.
     """
-    base = _known_elsewhere(provenance["base"])
+    base = known_elsewhere(provenance["base"])
     objective = {**manifest["objective"], "name": Path(manifest["objective"]["name"]).name}  # one's own has a path
     adapter, scores = provenance["kind"] == "adapter", objective.get("head") == "score"
     front = {
@@ -66,7 +66,7 @@ def card(*, manifest: Json, config: Json, evaluation: Json, provenance: Json) ->
         _facts(
             {
                 "Data": ", ".join(_part(part) for part in config["data"]),
-                "Rows": "; ".join(manifest.get("rows", ())),
+                "Rows": _rows(manifest, config),
                 "Data's hash": manifest.get("data", {}).get("fingerprint"),
                 "Chat template's hash": manifest.get("template_hash"),
                 "Objective": objective["name"],
@@ -129,7 +129,7 @@ def _opening(manifest: Json, base: Json, adapter: bool, scores: bool) -> str:
     )
 
 
-def _known_elsewhere(base: Json) -> dict[str, Any]:
+def known_elsewhere(base: Json) -> dict[str, Any]:
     """Return a base by hub name and revision, also where it lies in the hub's cache; any other folder by its name."""
     path = Path(base["name"])
     if not path.is_absolute():
@@ -144,7 +144,7 @@ def _reference(manifest: Json, config: Json) -> str:
     text = str((manifest.get("reference") or {}).get("description") or "none")
     model = manifest.get("model", {})
     for name in filter(None, (model.get("name"), model.get("base"), config.get("reference"))):
-        text = text.replace(name, _known_elsewhere({"name": name})["name"])
+        text = text.replace(name, known_elsewhere({"name": name})["name"])
     return text
 
 
@@ -153,6 +153,14 @@ def _part(part: Any) -> str:
     return (path.name if path.is_absolute() else str(part["path"])) + (
         f" × {part['weight']:g}" if part.get("weight", 1) != 1 else ""
     )
+
+
+def _rows(manifest: Json, config: Json) -> str:
+    """Return what was read of the data, without paths of the machine where it was trained."""
+    text = "; ".join(manifest.get("rows", ()))
+    for path in (Path(part["path"]) for part in config["data"]):
+        text = text.replace(str(path), path.name) if path.is_absolute() else text
+    return text
 
 
 def _facts(values: Mapping[str, Any]) -> str:

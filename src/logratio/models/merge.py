@@ -31,7 +31,7 @@ def export(run_or_model: Path, to: Path, *, merge: bool) -> Path:
         ModelError: Nothing to merge, or the base is not the one that the adapter was trained on.
         LogratioError: `to` is not writable, or the disk is full.
     """
-    folder = _model_folder(run_or_model)
+    folder = model_folder(run_or_model)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RunError(f"{to} exists and is not empty, and an export overwrites nothing; choose another folder.")
     if not merge:
@@ -70,7 +70,12 @@ def merged(loaded: Loaded) -> Loaded:
     return dataclasses.replace(loaded, model=whole, name=loaded.base, adapter="none", fingerprint=content)
 
 
-def _model_folder(path: Path) -> Path:
+def model_folder(path: Path) -> Path:
+    """Return where the model of a run, or of a model folder, lies.
+
+    Raises:
+        RunError: There is none.
+    """
     for folder in (path / "model", path):
         if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             return folder
