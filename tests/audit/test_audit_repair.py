@@ -100,9 +100,9 @@ def test_files_of_several_formats_and_rows_in_memory_are_refused(tmp_path):
         repair([one, other], tmp_path / "out.jsonl", rows, alike(rows.texts))
     data = [{"prompt": "p", "chosen": "c", "rejected": "r"}]
     rows = read_rows(data)
-    with pytest.raises(DataError, match="no file to repair"):
+    with pytest.raises(DataError, match="the rows are in memory"):
         repair(data, tmp_path / "out.jsonl", rows, alike(rows.texts))
-    with pytest.raises(DataError, match="must end in .jsonl"):
+    with pytest.raises(DataError, match="end the name in .jsonl"):
         repair(one, tmp_path / "out.csv", read_rows(one), alike(["p"]))
 
 

@@ -77,11 +77,11 @@ def test_the_command_prints_verdicts_and_writes_the_document_and_its_page(tmp_pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "needs the data to look at"),
+        ([], "no data is named"),
         (["nowhere.jsonl"], "nowhere.jsonl does not exist"),
         (["a.jsonl", "--map", "chosen"], 'has no "="'),
-        (["a.jsonl", "--fix", __file__], "exists and is not overwritten"),
-        (["a.jsonl", "--fix", "out.csv"], "must end in .jsonl"),
+        (["a.jsonl", "--fix", __file__], "exists, and what is there stays"),
+        (["a.jsonl", "--fix", "out.csv"], "end the name in .jsonl"),
     ],
 )
 def test_a_persons_mistake_is_one_message(words, said, capsys):

@@ -196,7 +196,7 @@ def test_an_absent_file_is_an_error_with_the_nearest_name(tmp_path, path, said):
 
 def test_paths_that_hold_no_data_say_so(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r'ends in ".txt", must be one of .jsonl, .* \(each also .gz\)'):
+    with pytest.raises(DataError, match=r'ends in ".txt"; save it as one of .jsonl, .* \(each also .gz\)'):
         read(tmp_path / "notes.txt")
     with pytest.raises(DataError, match="holds no data file"):
         read(tmp_path)

@@ -76,15 +76,15 @@ def repair(
     """
     named = parts(data)
     if not isinstance(named, tuple):
-        raise DataError("rows in memory have no file to repair; write them to a file first")
+        raise DataError("the rows are in memory, and what is repaired is a copy of files; write them to one first.")
     formats = sorted(set(rows.report.formats.values()))
     if len(formats) > 1:
         raise DataError(
             f"the data is of {len(formats)} formats ({'; '.join(formats)}), and one file must be of one; repair the "
-            "files one by one"
+            "files one by one."
         )
     if out.suffix != ".jsonl":
-        raise DataError(f'--fix {out}: the name ends in "{out.suffix}", must end in .jsonl, since rows are written so')
+        raise DataError(f'--fix {out} ends in "{out.suffix}", and rows are written one a line; end the name in .jsonl.')
     why = reasons(rows, alike, held, held_alike)
     log = out.with_name(f"{out.name}.log.jsonl")
     kept, dropped, changed = 0, Counter[str](), Counter[str]()

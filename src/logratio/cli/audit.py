@@ -51,11 +51,11 @@ def run(
 ) -> None:
     """Look for faults in preference data of any format; say what each means and what to do."""
     if not data:
-        raise ConfigError("logratio audit needs the data to look at, as: logratio audit pairs.jsonl")
+        raise ConfigError("no data is named, so there is nothing to look at; name it, as: logratio audit pairs.jsonl")
     if fix is not None and fix.exists():
-        raise ConfigError(f"--fix {fix} exists and is not overwritten; name a new file")
+        raise ConfigError(f"--fix {fix} exists, and what is there stays; name a new file.")
     if fix is not None and fix.suffix != ".jsonl":
-        raise ConfigError(f"--fix {fix} must end in .jsonl, since rows are written one a line")
+        raise ConfigError(f"--fix is {fix}, and rows are written one a line; end the name in .jsonl.")
     config = RowsConfig(map=dict(_assignment(text) for text in map))
     from ..audit.run import audit  # after the checks, since it takes a second to import
 
@@ -87,7 +87,7 @@ def run(
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not equals:
-        raise ConfigError(f'--map "{text}" has no "="; write --map chosen=path.in.row')
+        raise ConfigError(f'--map "{text}" has no "="; write --map chosen=path.in.row.')
     return name, path
 
 

@@ -62,7 +62,10 @@ def _normalise(judge: Any, data: Sequence[str], as_json: bool) -> None:
     from ..rollout.judges.reward_model import OFFSET, RewardModelJudge
 
     if not isinstance(judge, RewardModelJudge):
-        raise ConfigError(f"--normalise takes an offset off a reward model's scores, and {judge.description} is none.")
+        raise ConfigError(
+            f"--normalise takes an offset off a reward model's scores, and {judge.description} is none; leave it "
+            "out, or name a reward model with --judge."
+        )
     offset = judge.normalise([one.asked for one in read_answered(list(data), Counter())], ", ".join(data))
     if as_json:
         print(json.dumps({"offset": offset}))

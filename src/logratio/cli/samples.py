@@ -54,7 +54,7 @@ def pick_of(
             "margin": "no --judge, since the run's own implicit reward is what it reads",
             "disagreement": "--judge twice, or once beside the run's own implicit reward",
         }[by]
-        raise ConfigError(f"--by {by} takes {wants}, and {given} are given.")
+        raise ConfigError(f"--by {by} takes {wants}, and {given} are given; give that many.")
     return Pick(n, by, judges or ())
 
 

@@ -80,7 +80,7 @@ def _opened(path: Path, name: str) -> Stream:
     try:
         return io.BufferedReader(gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
     except OSError as error:
-        raise DataError(f"{name} could not be opened ({error.strerror}); check the path and its permissions") from error
+        raise DataError(f"{name} could not be opened ({error.strerror}); check path and permissions.") from error
 
 
 def _json(stream: Stream, name: str) -> Iterator[Item]:
@@ -166,18 +166,18 @@ def _csv(stream: Stream, name: str) -> Iterator[Item]:
 
 def _header(cells: list[str] | str | None, name: str) -> list[str]:
     if isinstance(cells, str):
-        raise DataError(f"{name}: the header is malformed CSV ({cells}); the first line must name the columns")
+        raise DataError(f"{name}: the header is malformed CSV ({cells}); the first line must name the columns.")
     header = cells or []
     if problem := _badly_encoded(header):
-        raise DataError(f"{name}: the header is {problem}")
+        raise DataError(f"{name}: the header is {problem}; save the file in UTF-8.")
     if len(header) == 1 and (mark := next((mark for mark in ";\t|" if mark in header[0]), None)):
         shown = {"\t": "tabs"}.get(mark, f'"{mark}"')
         raise DataError(
             f'{name}: the header "{header[0]}" is one column, because its names are parted by {shown} and not by '
-            "commas; save the file with commas"
+            "commas; save the file with commas."
         )
     if len(set(header)) < len(header):
-        raise DataError(f"{name}: two columns of the header share a name ({', '.join(header)}); rename one")
+        raise DataError(f"{name}: two columns of the header share a name ({', '.join(header)}); rename one.")
     return header
 
 
@@ -233,7 +233,7 @@ def _parquet(stream: Stream, name: str) -> Iterator[Item]:
         try:
             file = pyarrow.parquet.ParquetFile(source)
         except (pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"{name} is no complete Parquet file ({error}); write or download it again") from error
+            raise DataError(f"{name} is no complete Parquet file ({error}); write or download it again.") from error
         number = 0
         for batch in file.iter_batches(batch_size=_BATCH):
             for at in range(batch.num_rows):

@@ -49,11 +49,11 @@ def saved_rows(folder: Path, split: str | None, name: str) -> Iterator[Item]:
     try:
         saved = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{name} is no complete saved data set ({error}); save it again with save_to_disk") from error
+        raise DataError(f"{name} is no complete saved data set ({error}); save it again with save_to_disk.") from error
     if isinstance(saved, Mapping):
         saved = saved[chosen_split(list(saved), split, name)]
     elif split is not None:
-        raise DataError(f'{name} has no splits, so "{split}" cannot be chosen; leave the split out')
+        raise DataError(f'{name} has no splits, so "{split}" cannot be chosen; leave the split out.')
     yield from _numbered(saved, name)
 
 
@@ -73,7 +73,7 @@ def hub_rows(hub: HubName, split: str | None, name: str) -> Iterator[Item]:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{name} is no file or folder here, and as a hub name it could not be loaded ({reason}); check the path, "
-            "or the name and the network, or download the data and give its folder"
+            "or the name and the network, or download the data and give its folder."
         ) from error
     yield from _numbered(found[chosen_split(list(found), split, name)], name)
 

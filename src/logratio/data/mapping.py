@@ -21,7 +21,7 @@ def check_map(paths: Mapping[str, str], known: tuple[str, ...]) -> None:
             raise ConfigError(f'--map {field}={path}: no format reads the field "{field}"; {nearest(field, known)}')
         if not all(path.split(".")):
             raise ConfigError(
-                f'--map {field}={path}: "{path}" is no path; write column.key.0 with names and list indices'
+                f'--map {field}={path}: "{path}" is no path; write column.key.0 with names and list indices.'
             )
 
 

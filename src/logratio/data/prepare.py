@@ -146,7 +146,9 @@ def _refuse_unusable(cached: Cached, rows: RowsConfig, kind: Kind) -> None:
     lost = Counter(cached.tally.dropped)
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in lost.items())
     if not len(cached.store):
-        raise DataError(f"no {noun(kind)} are left to learn from{f': {reasons}' if reasons else ''}; check the data")
+        raise DataError(
+            f"no {noun(kind)} are left to learn from{f': {reasons}' if reasons else ''}; mend them or bring others."
+        )
     share = lost.total() / (lost.total() + len(cached.store))
     if share > rows.max_bad_rows and not rows.skip_bad_rows:
         raise DataError(

@@ -44,7 +44,7 @@ def rows_of(data: Iterable[Any], name: str = "data") -> Iterator[Item]:
     if isinstance(data, Mapping):
         raise DataError(
             f"{name} is a mapping with {', '.join(map(str, data))}, must be an iterable of rows; "
-            "choose one split, as data['train']"
+            "choose one split, as data['train']."
         )
     library = sys.modules.get("datasets")
     arrow = library is not None and isinstance(data, (library.Dataset, library.IterableDataset))
@@ -75,15 +75,15 @@ def _located(part: DataPart) -> tuple[str, str | None]:
     if not colon or not name or not split or "/" in split or Path(part.path).expanduser().exists():
         return part.path, part.split
     if part.split not in (None, split):
-        raise DataError(f'data names two splits, "{split}" in its path and "{part.split}"; keep one of them')
+        raise DataError(f'data names two splits, "{split}" in its path and "{part.split}"; keep one of them.')
     return name, split
 
 
 def _single_file(path: Path, split: str | None, name: str) -> Iterator[Item]:
     if not readable(path):
-        raise DataError(f'{name} ends in "{path.suffix}", must be one of {", ".join(SUFFIXES)} (each also .gz)')
+        raise DataError(f'{name} ends in "{path.suffix}"; save it as one of {", ".join(SUFFIXES)} (each also .gz).')
     if split is not None:
-        raise DataError(f'{name} is one file, so the split "{split}" cannot be chosen; leave the split out')
+        raise DataError(f'{name} is one file, so the split "{split}" cannot be chosen; leave the split out.')
     return file_rows(path, name)
 
 
@@ -97,7 +97,7 @@ def _folder_rows(folder: Path, split: str | None, name: str) -> Iterator[Item]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
     if not files:
-        raise DataError(f"{name} holds no data file; there must be one of {', '.join(SUFFIXES)} (each also .gz)")
+        raise DataError(f"{name} holds no data file; put one of {', '.join(SUFFIXES)} there (each also .gz).")
     splits = sorted({found for relative in files if (found := _split_of(relative))})
     if split is not None or len(splits) > 1:
         wanted = chosen_split(splits, split, name)
@@ -117,9 +117,9 @@ def _split_of(relative: Path) -> str | None:
 def _beside(path: Path) -> str:
     """Return a hint at a file that does exist."""
     if not path.parent.is_dir():
-        return f", nor does the folder {path.parent}; check the path"
+        return f", nor does the folder {path.parent}; check the path."
     close = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f'; did you mean "{path.parent / close[0]}"?' if close else "; check the path"
+    return f'; did you mean "{path.parent / close[0]}"?' if close else "; check the path."
 
 
 def _weighted(items: Iterator[Item], weight: float) -> Iterator[Item]:

@@ -157,13 +157,13 @@ class RecordStream:
             raise DataError(
                 f"{counted(report.unusable_count)} ({report.unusable_share:.1%}) cannot be trained on, and "
                 f"--max-bad-rows allows {config.max_bad_rows:.1%}: {reasons}; repair them, raise --max-bad-rows, or "
-                "leave them out whatever their number with --skip-bad-rows"
+                "leave them out whatever their number with --skip-bad-rows."
             )
         if not report.kept and report.unreadable.count:
             raise DataError(_unreadable(report))
         if not report.kept:
             account = "; ".join(line.strip() for line in report.lines()) if report.read else "there is none at all"
-            raise DataError(f"no row can be trained on ({account}); bring data with at least one complete row")
+            raise DataError(f"no row can be trained on ({account}); bring data with at least one complete row.")
 
 
 def _file(item: Item) -> str:

@@ -76,7 +76,7 @@ def read_questions(parts: Sequence[DataPart]) -> list[Question]:
         for question in _questions(list(own)):
             found.setdefault(repr((question.record.prompt, question.record.tools)), question)
     if not found:
-        raise DataError(f"{', '.join(part.path for part in parts)} holds no prompt; bring rows with `prompt`")
+        raise DataError(f"{', '.join(part.path for part in parts)} holds no prompt; bring rows with `prompt`.")
     return list(found.values())
 
 

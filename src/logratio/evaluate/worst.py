@@ -76,7 +76,8 @@ def worst(
         JudgeError: A judge that stops where it fails did.
     """
     if len(judges) != JUDGES[by]:
-        raise ConfigError(f"{by} takes {JUDGES[by]} judge{'s' * (JUDGES[by] > 1)}, and {len(judges)} are given.")
+        wanted = f"{JUDGES[by]} judge{'s' * (JUDGES[by] > 1)}"
+        raise ConfigError(f"{by} takes {wanted}, and {len(judges)} are given; give {wanted}.")
     if k < 2 and by != "judge":
         raise ConfigError(f"{by} compares samples of one prompt, and k is {k}; draw at least 2.")
     drawn = draw(

@@ -126,7 +126,7 @@ def status_of(path: Path) -> Status:
     from .store import Store
 
     if not path.is_file():
-        raise DataError(f"{path} does not exist, so there is no judgement to count; check the path")
+        raise DataError(f"{path} does not exist, so there is no judgement to count; check the path.")
     return status(Store(path).rows())
 
 

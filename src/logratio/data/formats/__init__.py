@@ -51,7 +51,7 @@ def sniff(sample: Sample) -> Format:
     if columns >= _STEPWISE:
         raise DataError(
             f"{sample[0].origin}: prompt/completions/labels is stepwise supervision (a label for every step), and no "
-            "objective here learns from steps; bring prompt/completion/label, one label for the whole response"
+            "objective here learns from steps; bring prompt/completion/label, one label for the whole response."
         )
     raise DataError(f"{sample[0].origin}: {advice(sample)}")
 
