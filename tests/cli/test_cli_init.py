@@ -47,6 +47,14 @@ def test_figures_of_the_recipe_are_those_of_the_data(place, capsys):
     assert resolve(place / "lengths.yaml").config.train.batch_size == 8 and "0.2}" in text
 
 
+def test_of_texts_without_prompts_none_is_held_out_and_the_recipe_says_so(place, capsys):
+    data = written(place / "texts.jsonl", [{"text": f"film{n} is good ."} for n in range(20)])
+    assert called(capsys, "init", place / "model", data, "--output", place / "texts.yaml")[0] == 0
+    text = (place / "texts.yaml").read_text()
+    assert "# no group: prompts are held out whole" in text
+    assert "20 groups would make 1 step\n" in text and "epochs: 1.0  # 3 steps\n" in text
+
+
 def test_rows_beyond_the_models_positions_are_counted(place, capsys):
     rows = [{"prompt": "Review :", "chosen": " good" * n, "rejected": " bad ."} for n in (3, 3, 400)]
     data = written(place / "long.jsonl", rows)

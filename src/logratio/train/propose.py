@@ -101,7 +101,7 @@ def propose(
     steps = max(1, round(-(-groups // batch.value) * resolved.config.train.epochs))
     train = {
         "batch_size": batch,
-        "epochs": _Choice(resolved.config.train.epochs, f"{steps} steps"),
+        "epochs": _Choice(resolved.config.train.epochs, _steps(steps)),
         "lr": _Choice(float(f"{rate:g}"), source),
         "schedule": _Choice(resolved.config.train.schedule, "after a warm-up over a tenth of the steps"),
     }
@@ -171,6 +171,10 @@ def _holdout(found: Prepared) -> tuple[_Choice, int]:
     groups = len(found.groups)
     share = min(_MOST_HELD, max(0.05, round(_HELD_OUT / groups, 2)))
     out = int(held_out(found.prompt_hash, share=share, most=EvalConfig().max_groups, seed=0).sum())
+    if not out:
+        return _Choice(
+            {"holdout": share}, "no group: prompts are held out whole, and too few differ; name eval.data"
+        ), groups
     few = "; with more rows it would say more" if out < _HELD_OUT / 2 else ""
     return _Choice({"holdout": share}, f"{out:,} groups, chosen by prompt{few}"), groups - out
 
@@ -182,7 +186,13 @@ def _batch(resolved: Resolved, groups: int) -> _Choice:
     while batch > _SMALLEST and groups / batch < _STEPS:
         batch //= 2
     why = f"groups a step; {own} is usual"
-    return _Choice(batch, why if batch == own else f"{why}, and {groups:,} groups would make {-(-groups // own)} steps")
+    return _Choice(
+        batch, why if batch == own else f"{why}, and {groups:,} groups would make {_steps(-(-groups // own))}"
+    )
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count:,} steps"
 
 
 def _memory(resolved: Resolved, model: str) -> tuple[Any, str, _Choice | None]:
