@@ -6,6 +6,7 @@
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from logratio.config import RunConfig
@@ -92,6 +93,7 @@ WRITTEN: Mapping[tuple[str, str], Callable[[], str]] = {
     ("from-trl.md", "keys"): table,
     ("from-llama-factory.md", "keys"): lambda: tool_table("LLaMA-Factory"),
     ("from-axolotl.md", "keys"): lambda: tool_table("Axolotl"),
+    ("support.md", "matrix"): lambda: import_module("support_cells").matrix(),
 }
 """Page and mark → the function that writes what stands between `<!-- MARK -->` and `<!-- /MARK -->`."""
 
