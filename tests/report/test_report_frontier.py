@@ -7,7 +7,7 @@ import pytest
 
 from logratio.cli.app import main
 from logratio.errors import RunError
-from logratio.report.frontier import compose, frontier_plot, write_frontier
+from logratio.report.frontier import compose, frontier_plot, near, write_frontier
 from logratio.report.kit import Scatter, Table
 from logratio.report.svg import drawing
 
@@ -174,3 +174,13 @@ def test_each_method_has_a_plot_of_its_paths():
     assert [plot.title for plot in plots] == ["Reward against KL", "DPO", "SFT"]
     assert plots[1].dots[0].x == [0.1, 0.5, 1.5] and plots[2].dots[0].x == [0.1, 0.5]
     assert plots[1].dots[1].joined and plots[1].dots[1].x == [0, 0.8, 2.0]
+
+
+def test_the_figure_leaves_out_what_is_far_beyond_the_comparison_and_counts_it():
+    document = study(levels=[{**study()["levels"][0], "kl": 0.3}])  # so that 0.9 nats are as far as the figure goes
+    whole = frontier_plot(document)
+    figure = near(whole, document)
+    assert [dots.x for dots in figure.dots] == [[x for x in dots.x if x <= 0.9] for dots in whole.dots]
+    lost = sum(len(dots.x) for dots in whole.dots) - sum(len(dots.x) for dots in figure.dots)
+    assert lost and f"({lost} points beyond 0.9 are not drawn)" in figure.x_label
+    assert near(whole, study()) is whole

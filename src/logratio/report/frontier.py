@@ -20,6 +20,9 @@ NAME = "frontier.json"
 
 X, Y = "KL(π‖π_ref), nats/response", "reward"
 
+NEAR = 3.0
+"""How far the figure reaches, as a factor of the farthest distance of the comparison; the page shows all."""
+
 REACH = 1.15
 """How far beyond the farthest measured point the frontier is drawn, as a factor of its KL."""
 
@@ -59,7 +62,7 @@ def write_frontier(folder: Path, document: Mapping[str, Any] | None = None, targ
         temporary.write_text(render(page), encoding="utf-8")
     if plot.dots:
         with atomic_path(target.with_suffix(".svg")) as temporary:
-            temporary.write_text(drawing(plot), encoding="utf-8")
+            temporary.write_text(drawing(near(plot, document)), encoding="utf-8")
     return target
 
 
@@ -106,6 +109,31 @@ def frontier_plot(document: Mapping[str, Any]) -> Scatter:
         names = [f"N {one['n']}" for one in bests]
         curves.append(_curve("Best-of-N", bests, [one["distance"] for one in bests], names, 1))
     return Scatter("Reward against KL", X, Y, [*curves, *methods], tall=True)
+
+
+def near(plot: Scatter, document: Mapping[str, Any]) -> Scatter:
+    """Return a plot without what lies far beyond the distances of the comparison, and saying how much that is."""
+    most = NEAR * max((level["kl"] for level in document["levels"]), default=math.inf)
+    beyond = sum(x > most for dots in plot.dots for x in dots.x)
+    if not beyond:
+        return plot
+    label = f"{plot.x_label} ({beyond} points beyond {number(most)} are not drawn)"
+    return replace(plot, x_label=label, dots=[_until(dots, most) for dots in plot.dots])
+
+
+def _until(dots: Dots, most: float) -> Dots:
+    def kept(column: Sequence[Any]) -> list[Any]:
+        return [value for value, x in zip(column, dots.x, strict=True) if x <= most] if column else []
+
+    return replace(
+        dots,
+        x=kept(dots.x),
+        y=kept(dots.y),
+        names=kept(dots.names),
+        low=kept(dots.low),
+        high=kept(dots.high),
+        about=kept(dots.about),
+    )
 
 
 def _within(tilts: Sequence[Mapping[str, Any]], key: str, most: float) -> list[Mapping[str, Any]]:
