@@ -13,7 +13,8 @@ def test_every_test_it_names_is_there():
 
 
 def test_nothing_is_said_to_have_run_on_a_gpu():
-    rows = [[cell.strip() for cell in line.split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
+    features = PAGE.partition("## By architecture")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in features if line.startswith("| ")]
     on_gpu = [row[3] for row in rows[2:]]
     assert "never run by us on a GPU" in PAGE and len(on_gpu) > 10
     assert all(cell.startswith(("written", "counted on a CPU", "no")) for cell in on_gpu)
