@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch
-from .base import Objective, Unit
+from .base import Objective, Term
 
 
 def loss(objective: Objective, logps: Logps, batch: PackedBatch, settings: Any = None) -> Tensor:
@@ -40,19 +40,19 @@ def loss(objective: Objective, logps: Logps, batch: PackedBatch, settings: Any =
     terms = objective.terms(settings)
     parts = []
     for name, values in objective.losses(logps, batch, settings).items():
-        weights = item_weights(batch, terms[name].unit).to(values)
+        weights = item_weights(batch, terms[name]).to(values)
         total = weights.sum()
         parts.append(terms[name].coefficient * (weights * values).sum() / torch.where(total == 0, 1.0, total))
     mean = torch.stack(parts).sum()
     return mean if logps.auxiliary is None else mean + logps.auxiliary
 
 
-def item_weights(batch: PackedBatch, unit: Unit) -> Tensor:
-    """Return w of each item of a unit, float32."""
-    if unit == "edge":
+def item_weights(batch: PackedBatch, term: Term) -> Tensor:
+    """Return w of each item that a term counts, float32."""
+    if term.unit == "edge":
         return batch.edge["weight"]
-    if unit == "response":
-        return batch.response["weight"]
-    if unit == "token":
-        return batch.response["weight"].index_select(0, batch.response_R)
+    if term.unit == "response":
+        return batch.response[term.weight]
+    if term.unit == "token":
+        return batch.response[term.weight].index_select(0, batch.response_R)
     return torch.ones(len(batch.row_G), device=batch.row_G.device)

@@ -17,8 +17,9 @@ from ..batch.plan import plan
 from ..evaluate import measure
 from ..logps.policy import Policy
 from ..logps.whole import Axis, join, slots
-from ..objectives.base import Objective, Settings, Term
+from ..objectives.base import Objective, Settings
 from ..objectives.metrics import raising
+from ..objectives.total import item_weights
 from .distributed import World, sync_gradients
 from .finite import Finite
 from .moving import MovingReference
@@ -134,17 +135,6 @@ def _weight_of(group: Group, unit: str, weight: str) -> float:
     if unit == "response":
         return float(weights.sum())
     return sum(float(w) * float(m.sum()) for w, m in zip(weights, scored_masks(group), strict=True))
-
-
-def item_weights(batch: PackedBatch, term: Term) -> Tensor:
-    """Return w of each item that a term counts, float32."""
-    if term.unit == "edge":
-        return batch.edge["weight"]
-    if term.unit == "response":
-        return batch.response[term.weight]
-    if term.unit == "token":
-        return batch.response[term.weight].index_select(0, batch.response_R)
-    return torch.ones(len(batch.row_G), device=batch.row_G.device)
 
 
 def weighted(learner: Learner, losses: Mapping[str, Tensor], batch: PackedBatch, totals: Mapping[str, float]) -> Tensor:
