@@ -5,7 +5,7 @@ import small_run
 from test_train_rollouts import files, numbered, row, trained, world
 
 from logratio.errors import ConfigError, JudgeError
-from logratio.train.drawn import dead, learned, read
+from logratio.train.drawn import compared, dead, learned, read
 from logratio.train.recipe import resolve
 from logratio.train.redraw import filled
 
@@ -54,6 +54,15 @@ def test_a_run_that_redraws_goes_on_bit_for_bit(arguments, run, tmp_path, after)
     assert files(tmp_path / "run") == files(run) and small_run.metrics(tmp_path / "run") == small_run.metrics(run)
     weights = [(path / "model" / "model.safetensors").read_bytes() for path in (tmp_path / "run", run)]
     assert weights[0] == weights[1]
+
+
+def test_a_cycle_is_not_dead_though_its_scores_are_all_a_half():
+    """A ≻ B ≻ C ≻ A, and then the same three judged alike."""
+    cycle, same = (row([0.5] * 3, comparisons=[[0, 1, p], [1, 2, p], [2, 0, p]]) for p in (1.0, 0.5))
+    assert [dead(each) for each in (cycle, same)] == [False, True]
+    assert [len(compared(each, "all")[0]) for each in (cycle, same)] == [3, 0]
+    rival = row([0.5] * 3, comparisons=[[0, 2, 0.7], [1, 2, 0.7]], rival=[0, 0, 1])  # tells no two of its own
+    assert dead(rival)
 
 
 def test_tries_are_limited_a_lost_prompt_is_not_replaced_and_a_judge_that_stops_is_heard():

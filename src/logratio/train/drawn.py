@@ -15,6 +15,7 @@ from ..config import RolloutConfig
 from ..data.prompts import Asking
 from ..errors import CheckpointError
 from ..files import read_rows
+from ..maths.advantages import is_dead
 from ..objectives.base import Data, Objective
 from ..rollout.generate import Sample
 from ..rollout.judge import Verdict, scorable, scores_of
@@ -229,11 +230,15 @@ def learned(rows: Sequence[Row]) -> list[Row]:
 
 
 def dead(row: Row) -> bool:
-    """Whether the policy's responses to a prompt, two or more, were all judged alike."""
-    if "failed" in row or _own(row) < 2:
+    """Whether the policy's responses to a prompt, two or more, were all judged alike: in scores and every comparison.
+
+    In a cycle, of which each response beats the next, every score is ½ and yet every comparison tells two apart.
+    """
+    count = _own(row)
+    if "failed" in row or count < 2:
         return False
-    scores = row["scores"][: _own(row)]
-    return bool(max(scores) == min(scores))
+    told = any(max(i, j) < count and share != 0.5 for i, j, share in row.get("comparisons", ()))
+    return not told and is_dead(row["scores"][:count])
 
 
 def _own(row: Row) -> int:
