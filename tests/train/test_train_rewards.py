@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from test_train_rollouts import world
 
 from logratio.data.prompts import Asking
-from logratio.errors import ConfigError
+from logratio.errors import ConfigError, JudgeError
 from logratio.rollout.generate import Sample
+from logratio.rollout.judge import Comparison, Verdict
 from logratio.rollout.judges.function import FunctionJudge
 from logratio.train.checkpoint import load, name_of
 from logratio.train.recipe import resolve
@@ -92,3 +93,45 @@ def test_a_best_checkpoint_of_fresh_responses_is_refused_where_no_reward_chooses
     few = {**world(tmp_path), "eval.samples": 1, "keep.best": "eval/reward"}
     with pytest.raises(ConfigError, match="1 held-out samples leave one empty; raise eval.samples"):
         small_run.run(**few, output=str(tmp_path / "run"))
+
+
+class Compares:
+    """Has no say about one response alone."""
+
+    description = "a judge that compares"
+
+    def __call__(self, asked):
+        return [Verdict(comparisons=(Comparison(0, 1, 1.0),) if len(one.responses) > 1 else ()) for one in asked]
+
+
+class Leaves(Compares):
+    """Scores, but for the samples of evaluations after the first one."""
+
+    def __init__(self):
+        self.evaluated = 0
+
+    def __call__(self, asked):
+        alone = len(asked[0].responses) == 1
+        self.evaluated += alone
+        if alone and self.evaluated > 1:
+            return [Verdict(failed="it has left")] * len(asked)
+        return [Verdict(tuple(float(len(text)) for text in one.responses)) for one in asked]
+
+
+def best_by(judge, folder, **more):
+    given = {**world(folder), "judge": judge, "judge.on_failure": "skip", "eval.samples": 4, "keep.best": "eval/reward"}
+    return small_run.run(**given, **more, output=str(folder / "run"))
+
+
+def test_a_best_checkpoint_that_no_score_can_choose_stops_the_run_before_its_first_step(tmp_path):
+    with pytest.raises(JudgeError, match="keep.best is eval/reward, but the judge scores none of the samples"):
+        best_by(Compares(), tmp_path)
+    assert [row["kind"] for row in small_run.metrics(tmp_path / "run")] == ["eval"]
+
+
+def test_a_best_checkpoint_that_no_score_chose_is_told(tmp_path):
+    told = []
+    run = best_by(Leaves(), tmp_path, on_event=told.append)
+    (text,) = [event.data["text"] for event in told if event.kind == "warning" and "keep.best" in event.data["text"]]
+    held = json.loads((run.directory / "manifest.json").read_text())["weights"]
+    assert held == "the last step, since eval/reward had a value at no evaluation after a step" and held in text

@@ -36,6 +36,9 @@ def finish(job: Assembled, directory: RunDirectory) -> Mapping[str, Any]:
         tensors, progress = checkpoint.load(directory.path / "checkpoints" / checkpoint.name_of(step))
         fit.load(tensors, progress)
         held = f"step {step}, the best by {fit.best['metric']} on the other half of the held-out prompts"
+    elif (best := fit.config.keep.best) is not None:
+        held = f"the last step, since {best} had a value at no evaluation after a step"
+        fit.emit("warning", text=f"keep.best is {best}, but model/ holds {held}.")
     evaluation = measures(rows[step])
     judged = [fit.evaluate.groups[int(i)] for i in fit.evaluate.unseen()]
     if any(len(group.edges) for group in judged):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..config import RunConfig
-from ..errors import NonFiniteError
+from ..errors import JudgeError, NonFiniteError
 from .ahead import made_ahead
 from .checkpoint import Progress, keep_last, name_of, save
 from .distributed import local, reshard
@@ -85,6 +85,7 @@ def fit(job: Fit, *, start: int) -> int:
         NonFiniteError: A loss or gradient is not finite; names step, rows and tensor.
         MemoryBudgetError: A bin does not fit; names its tokens and the knob.
         CollapseError: The samples have collapsed, and `stop_on` asks to stop then.
+        JudgeError: A judge fails, or scores nothing of what is to choose the best checkpoint.
     """
     steps, began = job.source.steps, time.monotonic()
     if start == 0:
@@ -189,11 +190,23 @@ def _evaluate(job: Fit, done: int, began: float) -> bool:
     row = {"kind": "eval", "step": done, **measured, "time": round(time.monotonic() - began, 3)}
     _record(job, "eval", row)
     job.diagnosis.look(done)
-    name = job.config.keep.best
-    if name is None:
-        return False
+    return job.config.keep.best is not None and _is_best(job, job.config.keep.best, done, row)
+
+
+def _is_best(job: Fit, name: str, done: int, row: Mapping[str, Any]) -> bool:
+    """Note whether an evaluation is the best so far by a metric.
+
+    Raises:
+        JudgeError: The metric is the reward of samples, and the judge scores none of them as the run begins.
+    """
     metric = name.removeprefix("eval/")  # which the data was checked for before the model was loaded
     value, sign = row["select"][metric]["mean"], -1.0 if metric.startswith(SMALLER_IS_BETTER) else 1.0
+    if value is None and done == 0 and job.learner.fresh:
+        raise JudgeError(
+            f"keep.best is {name}, but the judge scores none of the samples that choose a checkpoint: it fails on "
+            "them, or it compares, and of one a prompt says nothing; mend it, name one that scores as eval.judge, or "
+            "leave keep.best out."
+        )
     better = done > 0 and value is not None and not (job.best and sign * value <= sign * job.best["value"])
     if job.learner.world.text("better" if better else "no") == "no":  # ranks may round apart: the first one decides
         return False
