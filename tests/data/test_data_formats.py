@@ -347,3 +347,15 @@ def test_where_no_row_can_be_read_each_says_why():
     rows = [{"instruction": "p", "output": ["better", "worse"]} for _ in range(3)]
     with pytest.raises(DataError, match=r"3 of 3 rows cannot be read(.|\n)*row 1: `output` is a list"):
         list(read_records(rows, RowsConfig(skip_bad_rows=True)))
+
+
+def test_prompts_of_a_phase_that_a_run_did_not_learn_from_teach_nothing_and_are_no_bad_rows():
+    """Rows as a phase logs them, of which some have no `scores`, and none log-probs."""
+    shared = {"prompt": "p", "responses": ["a", "b"], "ended": [True, True], "usage": {}}
+    failed = [{**shared, "failed": "the service is away"}] * 4
+    stream = read_records(
+        [{**shared, "scores": [1.0, 0.0]}, *failed, {**shared, "scores": [2.0, 1.0], "replaced": True}], RowsConfig()
+    )
+    assert [record.scores for record in stream] == [(1.0, 0.0)]
+    told = {reason: tally.count for reason, tally in stream.report.without_preference.items()}
+    assert told == {"no verdict": 4, "replaced by another prompt": 1}

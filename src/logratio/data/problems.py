@@ -30,6 +30,7 @@ BOTH_BAD = "both bad"
 NO_WINNER = "no winner"
 NO_LABEL = "no label"
 NO_VERDICT = "no verdict"
+REPLACED = "replaced by another prompt"
 TOO_FEW = "fewer than two responses that are not empty"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...records import Ranked
-from ..problems import NO_VERDICT, TIE, TOO_FEW, NoPreference, Unreadable
+from ..problems import NO_VERDICT, REPLACED, TIE, TOO_FEW, NoPreference, Unreadable
 from ..schema import PROMPTS, Row, content_of, number_of
 from ..shared import joined
 from .base import Format
@@ -32,9 +32,14 @@ def ranked(row: Row) -> Ranked:
 
 
 def drawn(row: Row) -> Ranked:
-    """What a run drew in one phase: as `ranked`, without responses that are empty, and without a judge's failures."""
+    """What a run drew in one phase: as `ranked`, without responses that are empty.
+
+    What the run did not learn from teaches here neither: prompts without a verdict, and those it drew others for.
+    """
     if row.has("failed"):
         raise NoPreference(NO_VERDICT)
+    if row.has("replaced"):
+        raise NoPreference(REPLACED)
     kept = [index for index, text in enumerate(row.items("responses")) if text]
     values = {name: [row.items(name)[index] for index in kept] for name in ("responses", "scores")}
     if len(kept) < 2:
@@ -45,7 +50,7 @@ def drawn(row: Row) -> Ranked:
 FORMATS = (
     Format(
         "responses that a run drew (prompt/responses/scores/sampled)",
-        (PROMPTS, ("responses",), ("scores",), ("sampled",), ("ended",)),
+        (PROMPTS, ("responses",), ("sampled", "usage"), ("ended",)),  # a row without a verdict lacks its scores
         drawn,
     ),
     Format("scored responses (prompt/responses/scores)", (PROMPTS, ("responses",), ("scores",)), ranked),
