@@ -1,5 +1,7 @@
 """Code that a recipe names: found where it lies, run under a name of its own, refused alike for judge and objective."""
 
+import sys
+
 import pytest
 
 from logratio.errors import ConfigError
@@ -28,7 +30,7 @@ REFUSALS = {
     "absent_file.py:score": r"absent_file\.py cannot be read \(No such file or directory\); check the path",
     "own.py:scores": r"own\.py defines no scores; it defines Mark, score\.",
     "broken.py:score": r"broken\.py fails when it is run, ZeroDivisionError: division by zero; mend it",
-    "needy.py:score": r"needy\.py imports no_such_thing, which is not installed",
+    "needy.py:score": r"needy\.py imports no_such_thing, which is neither installed nor in .*; install it",
     "careless.py:score": r"careless\.py fails when it is run, FileNotFoundError",
 }
 
@@ -49,6 +51,18 @@ def test_a_file_is_run_as_it_is_now_and_two_of_one_name_are_two(place, tmp_path)
     assert first.__module__ != other.__module__ and named("own:score", "judge").__module__ == "own"
     (tmp_path / "own.py").write_text("def score(): return 3")
     assert named("own.py:score", "judge")() == 3
+
+
+def test_a_file_imports_what_lies_beside_it_and_nobody_else_does_afterwards(tmp_path, monkeypatch):
+    (tmp_path / "beside_rewards.py").write_text("HALF = 0.5")
+    (tmp_path / "rewards.py").write_text("from beside_rewards import HALF\ndef score(): return HALF")
+    (tmp_path / "failing.py").write_text("1/0")
+    monkeypatch.delitem(sys.modules, "beside_rewards", raising=False)
+    path = list(sys.path)
+    assert named(f"{tmp_path}/rewards.py:score", "judge")() == 0.5
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        named(f"{tmp_path}/failing.py:score", "judge")
+    assert sys.path == path
 
 
 @pytest.mark.parametrize("name", REFUSALS)

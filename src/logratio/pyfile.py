@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -43,7 +44,11 @@ def named(name: str, what: str) -> Any:
         module = _module(place) if file is None else _of_file(file)
     except ModuleNotFoundError as error:
         if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{what} {name}: {place} imports {error.name}, which is not installed.") from error
+            where = os.getcwd() if file is None else file.resolve().parent
+            raise ConfigError(
+                f"{what} {name}: {place} imports {error.name}, which is neither installed nor in {where}; install it "
+                "into the Python that runs this, or put it there."
+            ) from error
         raise ConfigError(
             f"{what} {name}: there is no module {place}, neither installed nor in {os.getcwd()}; check the name, or go "
             "to its folder."
@@ -71,17 +76,31 @@ def _module(name: str) -> ModuleType:
 
 
 def _of_file(file: Path) -> ModuleType:
-    """Run a file anew, under a name of its own: what it defines, dataclasses say, looks its module up by that."""
+    """Run a file anew, under a name of its own: what it defines, dataclasses say, looks its module up by that.
+
+    While it runs, modules beside it can be imported; of two with one name, in two folders, the first stays imported.
+    """
     name = f"{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:12]}"
     spec = spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     sys.modules[name] = module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with _importing_from(file.resolve().parent):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the code has taken it away itself
+            sys.path.remove(str(folder))
 
 
 def _own(names: Mapping[str, Any], module: str) -> list[str]:
