@@ -40,7 +40,7 @@ def test_rewards_and_lengths_are_of_answers_alone():
     prompts = [np.array([1], np.int32), np.array([2], np.int32)]  # the second one's template opens the thought
     asking = [Asking("ask", {}, 1.0)] * 2
     samples, parts = [drawn(3, 4), drawn(5, 6)], {"select": [1], "unseen": [0]}
-    found, apart = rewards(FunctionJudge(length, "length"), asking, prompts, samples, Words(), parts=parts)
+    found, apart, _ = rewards(FunctionJudge(length, "length"), asking, prompts, samples, Words(), parts=parts)
     assert {name: part.mean for name, part in apart.items()} == {"select": 0.5, "unseen": 2.5}
     assert found["reward"].mean == found["answer_length"].mean == pytest.approx((2 + 3 + 1 + 0) / 4)
     assert found["thought_length"].mean == pytest.approx((4 + 0 + 2 + 3) / 4) and found["thought_length"].n == 4
@@ -48,7 +48,7 @@ def test_rewards_and_lengths_are_of_answers_alone():
 
 def test_where_nobody_thinks_there_are_no_lengths():
     alone = [Asking("ask", {}, 1.0)], [np.array([1])], [drawn(4, 4)]
-    found, _ = rewards(FunctionJudge(length, "length"), *alone, Words())
+    found, *_ = rewards(FunctionJudge(length, "length"), *alone, Words())
     assert set(found) == {"reward"} and found["reward"].mean == 3
 
 

@@ -10,6 +10,7 @@ from test_train_rollouts import world
 from logratio.metrics import METRICS
 from logratio.rollout.judge import Verdict, answer_of
 from logratio.train.drawn import read
+from logratio.train.preflight.scene import FEW
 
 WAIT = 0.02
 
@@ -66,3 +67,16 @@ def test_a_phase_tells_what_judging_cost_once_and_how_long_thoughts_and_answers_
             assert any(thoughts), f"no thought in phase {number}, batch {batch}: another seed has one"
             assert row["thought_length"] == pytest.approx(np.mean([len(text) for text in thoughts]))
             assert row["answer_length"] == pytest.approx(np.mean([len(answer_of(text)) for text in texts]))
+
+
+def test_the_sum_over_all_rows_is_what_was_spent_on_checks_phases_and_evaluations(tmp_path):
+    judge = Costly()
+    given = {"judge": judge, "judge.on_failure": "skip", "preflight": True, "eval.samples": 3, "every.eval": 0.5}
+    run = small_run.run(**{**world(tmp_path), **given}, output=str(tmp_path / "run")).directory
+    rows = small_run.metrics(run)
+    first, *_ = trained = [row for row in rows if row["kind"] == "train"]
+    assert [row["judge_calls"] for row in rows if row["kind"] == "eval"] == [3] * 3
+    assert sum(row.get("judge_calls", 0) for row in trained) == (16 + FEW) * 4
+    assert first["judge_calls"] == (4 + FEW) * 4
+    assert sum(row.get("judge_calls", 0) for row in rows) == judge.calls
+    assert sum(row.get("judge_tokens_in", 0) for row in rows) == judge.read

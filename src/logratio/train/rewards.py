@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..maths.intervals import NOTHING, Measure, mean_interval
 from ..rollout.generate import Sample
 from ..rollout.judge import Asked, Judge, Verdict, answer_of, thought_and_answer_lengths
+from .drawn import costs
 
 _NO_PARTS: Mapping[str, Sequence[int]] = MappingProxyType({})
 _OPENING = 8
@@ -70,7 +71,7 @@ def rewards(
     drawn: Sequence[Sequence[Sample]],
     tokenizer: Any,
     parts: Mapping[str, Sequence[int]] = _NO_PARTS,
-) -> tuple[dict[str, Measure], dict[str, Measure]]:
+) -> tuple[dict[str, Measure], dict[str, Measure], dict[str, float]]:
     """Return `reward`, the mean score of samples, and lengths of thoughts and answers, with intervals over prompts.
 
     Nothing is said of rewards where the judge only compares, nor of lengths where no sample holds a thought. Prompts on
@@ -85,7 +86,7 @@ def rewards(
         parts: Some of the prompts by name, of which the reward is told apart.
 
     Returns:
-        The measures of all; the reward of each part, by its name.
+        The measures of all; the reward of each part, by its name; what judging cost, as far as the judge tells.
 
     Raises:
         JudgeError: It failed, and nothing is to be skipped.
@@ -96,7 +97,8 @@ def rewards(
     reward = _mean_score(verdicts)
     measures = {"reward": reward} if reward.n else {}
     apart = {name: _mean_score([verdicts[i] for i in members]) for name, members in parts.items()}
-    return measures | _lengths(texts, prompts, tokenizer), apart
+    spent = [{"usage": verdict.usage} for verdict in verdicts]
+    return measures | _lengths(texts, prompts, tokenizer), apart, costs(spent)
 
 
 def _mean_score(verdicts: Sequence[Verdict]) -> Measure:

@@ -156,6 +156,7 @@ class RolloutSource:
         reference: The reference, as it then is, where log-probs of it are needed; None otherwise.
         run: Where phases are kept.
         texts: What is imitated beside them, of which step s has batch s; None where nothing is.
+        rehearsed: What was drawn and judged before the first step, which tells what that cost.
     """
 
     prompts: FileSource
@@ -165,6 +166,7 @@ class RolloutSource:
     reference: Reference
     run: RunDirectory
     texts: FileSource | None = None
+    rehearsed: list[Row] = field(default_factory=list, repr=False)
     ahead: ClassVar[bool] = False
     _held: _Phase | None = field(default=None, repr=False)
     _told: set[str] = field(default_factory=set, repr=False)
@@ -196,7 +198,11 @@ class RolloutSource:
         if self.texts is not None:
             groups = beside(groups, self.texts.step(index).groups)
         note = self._note(self._held) if place.first else ""
-        return Step(index, groups, self._held.told(place), compared, note)
+        measures = self._held.told(place)
+        if index == 0:
+            for name, cost in drawn.costs(self.rehearsed).items():
+                measures[name] = measures.get(name, 0.0) + cost
+        return Step(index, groups, measures, compared, note)
 
     def _groups(self, phase: _Phase, place: Place) -> list[Group]:
         """Return a batch; where the policy is the one that drew, the objective takes its own log-probs for the old."""

@@ -174,12 +174,14 @@ class Validation:
         if fixed.live is not None:
             with fixed.live() as reference:
                 out |= divergences(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
-        apart: dict[str, Measure] = {}
+        apart, paid = dict[str, Measure](), dict[str, float]()
         if fixed.judge is not None:
-            judged, apart = rewards(fixed.judge, fixed.asking, fixed.prompts, drawn, fixed.tokenizer, parts=fixed.parts)
+            judged, apart, paid = rewards(
+                fixed.judge, fixed.asking, fixed.prompts, drawn, fixed.tokenizer, parts=fixed.parts
+            )
             out |= judged
         row: dict[str, Any] = {name: measure.to_json() for name, measure in out.items()}
-        return row | {name: {"reward": reward.to_json()} for name, reward in apart.items()}
+        return row | paid | {name: {"reward": reward.to_json()} for name, reward in apart.items()}
 
 
 def _row(done: int, index: int, tokenizer: Any, prompt: Ints, sample: Sample) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Rehearsal:
     """The first prompts of a run, answered and judged as its first phase will answer and judge them.
 
     A sample is a function of phase, prompt and weights, so that the phase draws the same again, and a judge with a
-    cache is not paid twice.
+    cache is not paid twice. What judging cost is told with the run's first step.
 
     Attributes:
         source: What draws, before its first step.
@@ -36,7 +36,9 @@ class Rehearsal:
     @cached_property
     def _phase(self) -> tuple[list[Row], LogratioError | None]:
         prompts = self.source.prompts.step(0).groups[:FEW]
-        return self.source.draw.phase(self.source.learner, prompts, 0, self.source.reference)
+        rows, failure = self.source.draw.phase(self.source.learner, prompts, 0, self.source.reference)
+        self.source.rehearsed.extend(rows)
+        return rows, failure
 
     @property
     def rows(self) -> list[Row]:
