@@ -116,6 +116,14 @@ def test_soft_preferences_are_averaged_unless_the_orders_disagree(tmp_path):
     assert found[1].value == 0.5 and found[1].flipped
 
 
+@pytest.mark.parametrize(("ahead", "back", "told"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_both_are_bad_where_both_orders_say_so_as_for_a_chat_judge(tmp_path, ahead, back, told):
+    def bad(one):  # answers of 1 and 6 characters: a shown first, then b
+        return Verdict(comparisons=(Comparison(0, 1, 0.5),), both_bad=ahead if len(one.responses[0]) < 6 else back)
+
+    assert judged(Spoken(bad), tmp_path, n=2)[1].both_bad is told
+
+
 def fails(one):
     return Verdict(failed="it says nothing") if one.prompt in ("prompt 3", "prompt 4") else scores(one)
 

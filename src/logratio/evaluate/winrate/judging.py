@@ -59,7 +59,7 @@ class Outcome:
         forward: The same when a's answer was shown first; None if that is not known.
         backward: The same when b's was.
         flipped: Whether the two orders name different winners; None if it was not judged in both.
-        both_bad: Neither answer is acceptable, as said in either order.
+        both_bad: Neither answer is acceptable, as said in both orders, or in the only one that was shown.
         failed: Why there is no verdict, or "".
     """
 
@@ -217,7 +217,7 @@ def _outcome(duel: Duel, forward: Verdict, backward: Verdict | None) -> Outcome:
     failed = forward.failed or (backward.failed if backward is not None else "")
     if failed:
         return Outcome(duel, None, failed=failed)
-    both_bad = forward.both_bad or (backward is not None and backward.both_bad)
+    both_bad = forward.both_bad and (backward is None or backward.both_bad)
     ahead = _winner(forward, False)
     if FLIPS in forward.usage:  # it looked in both orders, and tells of one value and whether they agreed
         return Outcome(duel, ahead, flipped=forward.usage[FLIPS] > 0, both_bad=both_bad)
