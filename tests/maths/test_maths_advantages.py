@@ -32,6 +32,14 @@ def test_a_group_without_a_difference_is_dead_and_has_no_advantage(normalise, sc
 def test_small_differences_of_scores_count_and_rounding_does_not():
     assert not is_dead([0.0, 1e-4]) and not is_dead([1000.0, 1000.1])
     assert is_dead(np.float32([1000.1, 1000.1 + 6e-5]))
+    assert is_dead([0.3 - 0.3, 0.1 + 0.2 - 0.3], size=0.3) and is_dead([0.0, -0.0])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1.0, 1e6])
+def test_whether_scores_differ_does_not_depend_on_their_scale(scale):
+    scores = scale * np.array([0.0, 0.5, 1.0])
+    assert not is_dead(scores) and is_dead(scale * np.array([1.0, 1.0 + 5e-7]))
+    assert group_advantages(scores, normalise="population") == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
 
 
 def test_failed_judgements_take_no_part():

@@ -98,17 +98,26 @@ def test_denominators_are_what_they_are_called():
     assert len(length_S.unique()) > 2
 
 
-def test_advantages_are_those_of_each_group_and_dead_groups_are_told():
+def test_advantages_are_those_of_each_group():
     groups = phase()
     same = groups[0].with_columns(response={"score": np.full(4, 3.0, np.float32)})
     made = labelled("grpo", [same, *groups[1:]])
-    assert [float(group.columns.group["dead"][0]) for group in made] == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert not made[0].columns.token["advantage"].any()
     for group in made[1:]:
         expected = group_advantages(group.columns.response["score"], normalise="population")
         found = np.split(group.columns.token["advantage"], np.cumsum(labelling.lengths(group))[:-1])
         for own, value in zip(found, expected, strict=True):
             assert own == pytest.approx(np.full(len(own), value), abs=1e-6)
+
+
+def test_rounding_of_log_probs_is_not_scaled_up_to_an_advantage():
+    """Scores of 0 and a policy that is the reference but for rounding: nothing tells the responses apart."""
+    group = phase(1)[0].with_columns(response={"score": np.zeros(4, np.float32)})
+    for off, dead in ((1e-7, True), (1e-3, False)):
+        noise = 1 + off * np.array([1, -1] * len(group.columns.token["old"]))[: len(group.columns.token["old"])]
+        near = group.with_columns(token={"reference": (group.columns.token["old"] * noise).astype(np.float32)})
+        (made,) = labelled("grpo", [near], kl="k1_reward")
+        assert bool(made.columns.token["advantage"].any()) is not dead
 
 
 def test_the_punishment_of_length_is_part_of_the_score():

@@ -335,6 +335,14 @@ def test_responses_judged_alike_teach_nothing_and_are_counted(tmp_path):
     assert {own["grad_norm"] for own in trained(run)} == {0.0}
 
 
+def test_groups_are_dead_by_what_the_judge_said_whatever_the_objective_adds_to_it(tmp_path):
+    """The punishment of length tells responses apart that were judged alike."""
+    objective = {"name": "grpo", "beta": 0, "overlong_start": 0, "overlong_end": 6}
+    arguments = {**world(tmp_path), "judge": f"{tmp_path}/rewards.py:flat", "objective": objective}
+    told = trained(small_run.run(**arguments, output=str(tmp_path / "run")).directory)
+    assert {own["dead_groups"] for own in told} == {1.0} and max(own["grad_norm"] for own in told) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("objective", "rollout"),
     [

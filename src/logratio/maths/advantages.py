@@ -15,7 +15,7 @@ Normalise = Literal["population", "sample", "none"]
 """Divide by the group's standard deviation, by ÷G or by ÷(G − 1), or leave the scale of the scores."""
 
 SAME = 1e-6
-"""Scores of a group that differ by no more than this share of the largest are equal: float32 has 6e-8."""
+"""Scores of a group that differ by no more than this share of the largest |score| are equal: float32 has 6e-8."""
 
 WHITE = 1e-8
 """Added to the variance before a whitening divides by its root, as in the published implementations of PPO."""
@@ -27,6 +27,7 @@ def group_advantages(
     normalise: Normalise = "none",
     leave_one_out: bool = False,
     counted_K: ArrayLike | None = None,
+    size: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return what each score of a group lies above the group's mean, [K].
 
@@ -42,10 +43,11 @@ def group_advantages(
         normalise: Standard deviation to divide by.
         leave_one_out: Whether a response's own score is left out of what it is measured against.
         counted_K: True where there is a score; None: everywhere.
+        size: Of `is_dead`.
     """
     score_K, kept_K = _counted(score_K, counted_K)
     advantage_K = np.zeros(len(score_K))
-    if is_dead(score_K, kept_K):
+    if is_dead(score_K, kept_K, size=size):
         return advantage_K
     own = score_K[kept_K]
     above = own - own.mean()
@@ -57,11 +59,17 @@ def group_advantages(
     return advantage_K
 
 
-def is_dead(score_K: ArrayLike, counted_K: ArrayLike | None = None) -> bool:
-    """Return whether a group teaches nothing: fewer than two scores, or all of them equal."""
+def is_dead(score_K: ArrayLike, counted_K: ArrayLike | None = None, *, size: float = 0.0) -> bool:
+    """Return whether a group teaches nothing: fewer than two scores, or all of them equal.
+
+    Args:
+        score_K: K scores of one prompt's responses, of any scale.
+        counted_K: True where there is a score; None: everywhere.
+        size: The largest |term| of which scores are differences, whose rounding they carry; the scores' own otherwise.
+    """
     score_K, kept_K = _counted(score_K, counted_K)
     own = score_K[kept_K]
-    return len(own) < 2 or bool(own.max() - own.min() <= SAME * max(1.0, np.abs(own).max()))
+    return len(own) < 2 or bool(own.max() - own.min() <= SAME * max(size, np.abs(own).max()))
 
 
 def whiten(value: ArrayLike, *, weight: ArrayLike | None = None, centre: bool = True) -> NDArray[np.float64]:

@@ -38,8 +38,9 @@ PHASES = {
     ),
     "dead_groups": Metric(
         "Dead groups",
-        "share of prompts whose responses, of which there are two or more, all have the same score: what is measured "
-        "against its group learns nothing of them",
+        "share of prompts whose responses, of which there are two or more, are all judged alike: raw scores within a "
+        "millionth of the largest, and every comparison ½; objectives that measure a response against its group learn "
+        "nothing of the judge from them",
         "share",
     ),
     "clip_low": Metric(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..batch.logps import Logps
 from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..maths import kl as divergence
-from ..maths.advantages import Normalise, group_advantages, is_dead, overlong
+from ..maths.advantages import Normalise, group_advantages, overlong
 from . import labelling, onpolicy
 from .base import Labelled, Objective, Settings, Term
 from .facts import Facts, Shift
@@ -76,15 +77,17 @@ def label(groups: Sequence[Group], settings: GrpoSettings, state: Mapping[str, f
 
 
 def _label(group: Group, settings: GrpoSettings) -> Group:
-    score_K = labelling.penalised(group, settings.beta if settings.kl == "k1_reward" else 0.0)
+    beta = settings.beta if settings.kl == "k1_reward" else 0.0
+    score_K = labelling.penalised(group, beta)
+    size = beta * np.abs(labelling.sums(group, labelling.own_logps(group))).max() if beta else 0.0
     if settings.overlong_start is not None and settings.overlong_end is not None:
         length_K = labelling.lengths(group)
         score_K = score_K + overlong(length_K, start=settings.overlong_start, end=settings.overlong_end)
     counted_K = labelling.counted(group)
     advantage_K = group_advantages(
-        score_K, normalise=settings.normalise, leave_one_out=settings.leave_one_out, counted_K=counted_K
+        score_K, normalise=settings.normalise, leave_one_out=settings.leave_one_out, counted_K=counted_K, size=size
     )
-    return labelling.labelled(group, labelling.over_tokens(group, advantage_K), dead=is_dead(score_K, counted_K))
+    return labelling.labelled(group, labelling.over_tokens(group, advantage_K))
 
 
 def _penalty(settings: GrpoSettings) -> divergence.Estimator | None:

@@ -11,7 +11,7 @@ from ..batch.group import Group
 from ..batch.logps import Logps
 from ..batch.packed import PackedBatch
 from ..maths import kl
-from ..maths.advantages import Normalise, group_advantages, is_dead
+from ..maths.advantages import Normalise, group_advantages
 from . import labelling, onpolicy
 from .base import Labelled, Objective, Settings, Term
 from .facts import Facts
@@ -55,7 +55,7 @@ def label(groups: Sequence[Group], settings: GspoSettings, state: Mapping[str, f
 def _label(group: Group, settings: GspoSettings) -> Group:
     score_K, counted_K = labelling.penalised(group, 0.0), labelling.counted(group)
     advantage_K = group_advantages(score_K, normalise=settings.normalise, counted_K=counted_K)
-    return labelling.labelled(group, labelling.over_tokens(group, advantage_K), dead=is_dead(score_K, counted_K))
+    return labelling.labelled(group, labelling.over_tokens(group, advantage_K))
 
 
 def _means(logps: Logps, batch: PackedBatch) -> tuple[Tensor, Tensor]:

@@ -74,14 +74,6 @@ def over_tokens(group: Group, value_K: Floats64) -> Floats64:
     return np.repeat(value_K, lengths(group))
 
 
-def labelled(group: Group, advantage_R: Floats64, *, dead: bool | None = None) -> Group:
-    """Return the group with the token column `advantage`.
-
-    Args:
-        group: Judged.
-        advantage_R: One a scored token.
-        dead: Written to the group column `dead`: whether the group teaches nothing; None where groups are not compared.
-    """
-    kind = group.columns.response["weight"].dtype
-    made = group.with_columns(token={"advantage": advantage_R.astype(kind)})
-    return made if dead is None else made.with_columns(group={"dead": np.array([dead], kind)})
+def labelled(group: Group, advantage_R: Floats64) -> Group:
+    """Return a judged group with the token column `advantage`, one a scored token."""
+    return group.with_columns(token={"advantage": advantage_R.astype(group.columns.response["weight"].dtype)})

@@ -106,8 +106,6 @@ def phase_metrics(logps: Logps, batch: PackedBatch) -> dict[str, Metric]:
     if "score" in batch.response:
         score_S = torch.where(weight_S > 0, batch.response["score"], 0.0)  # a failed judgement may be NaN
         found["reward"] = Metric(score_S, "response", weight_S)
-    if "dead" in batch.group:
-        found["dead_groups"] = Metric(batch.group["dead"], "group")
     if "reference" in batch.token:
         apart_R = policy_R - batch.token["reference"].to(logps.policy_R)
         found["kl_reference_k1"] = Metric(apart_R, "token", weight_R)

@@ -14,7 +14,7 @@ from ..batch.logps import Logps
 from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..maths import kl
-from ..maths.advantages import group_advantages, is_dead, to_go, whiten
+from ..maths.advantages import group_advantages, to_go, whiten
 from . import labelling, onpolicy
 from .base import Labelled, Objective, Settings, Term
 from .facts import Facts
@@ -68,7 +68,7 @@ def label(groups: Sequence[Group], settings: ReinforcePpSettings, state: Mapping
         weights = [labelling.over_tokens(group, labelling.counted(group).astype(np.float64)) for group in groups]
         joined = whiten(joined, weight=np.concatenate([np.zeros(0), *weights]))
     parts = np.split(joined, np.cumsum([len(part) for part in raw])[:-1])
-    return [_labelled(group, part, settings) for group, part in zip(groups, parts, strict=True)], {}
+    return [_labelled(group, part) for group, part in zip(groups, parts, strict=True)], {}
 
 
 def _returns(group: Group, settings: ReinforcePpSettings) -> labelling.Floats64:
@@ -81,11 +81,9 @@ def _returns(group: Group, settings: ReinforcePpSettings) -> labelling.Floats64:
     return own_R
 
 
-def _labelled(group: Group, advantage_R: labelling.Floats64, settings: ReinforcePpSettings) -> Group:
-    counted_K = labelling.counted(group)
-    kept_R = labelling.over_tokens(group, counted_K.astype(np.float64))
-    dead = is_dead(labelling.penalised(group, 0.0), counted_K) if settings.baseline == "group" else None
-    return labelling.labelled(group, advantage_R * kept_R, dead=dead)
+def _labelled(group: Group, advantage_R: labelling.Floats64) -> Group:
+    kept_R = labelling.over_tokens(group, labelling.counted(group).astype(np.float64))
+    return labelling.labelled(group, advantage_R * kept_R)
 
 
 def _losses(logps: Logps, batch: PackedBatch, settings: ReinforcePpSettings) -> Mapping[str, Tensor]:

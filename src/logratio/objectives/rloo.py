@@ -12,7 +12,7 @@ from ..batch.logps import Logps
 from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from ..maths import kl
-from ..maths.advantages import group_advantages, is_dead
+from ..maths.advantages import group_advantages
 from . import labelling, onpolicy
 from .base import Labelled, Objective, Settings, Term
 from .facts import Facts
@@ -56,7 +56,7 @@ def label(groups: Sequence[Group], settings: RlooSettings, state: Mapping[str, f
 def _label(group: Group, settings: RlooSettings) -> Group:
     score_K, counted_K = labelling.penalised(group, settings.beta), labelling.counted(group)
     advantage_K = group_advantages(score_K, leave_one_out=True, counted_K=counted_K)
-    return labelling.labelled(group, labelling.over_tokens(group, advantage_K), dead=is_dead(score_K, counted_K))
+    return labelling.labelled(group, labelling.over_tokens(group, advantage_K))
 
 
 def _sums(logps: Logps, batch: PackedBatch) -> tuple[Tensor, Tensor]:
