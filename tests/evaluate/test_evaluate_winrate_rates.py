@@ -15,7 +15,8 @@ def outcome(question, value, lengths=(10, 10), forward=None, backward=None, **mo
     texts = ["a" * lengths[0], "b" * lengths[1]]
     duel = Duel(question, 0, 0, 1, *(Answer(text, text) for text in texts))
     flipped = None if backward is None else (forward - 0.5) * (backward - 0.5) < 0
-    return Outcome(duel, value, value if forward is None else forward, backward, flipped, **more)
+    first = None if backward is None else (forward + 1 - backward) / 2
+    return Outcome(duel, value, value if forward is None else forward, backward, first, flipped, **more)
 
 
 def names(n):

@@ -37,7 +37,8 @@ def test_both_orders_are_asked_and_agree(tmp_path):
     with serving() as server:
         (found,) = judge_at(server, price=(2.0, 8.0))(PAIR)
     assert found.comparisons == (Comparison(0, 1, 0.0),) and not found.failed
-    assert found.usage == {"calls": 2, "retries": 0, "tokens_in": 200, "tokens_out": 20, "cost": 5.6e-4, "flips": 0}
+    paid = {"calls": 2, "retries": 0, "tokens_in": 200, "tokens_out": 20, "cost": 5.6e-4}
+    assert found.usage == {**paid, "flips": 0, "shown_first": 1}
     shown = sorted(body["messages"][1]["content"].index("Blue.\n") for _, body in server.seen)
     assert shown[0] < shown[1]  # once as A, once as B
     assert server.seen[0][1]["messages"][0]["content"].startswith(RUBRIC)
@@ -85,7 +86,7 @@ def test_an_answer_is_paid_for_once(tmp_path):
         first = judge_at(server)(PAIR)
         (again,) = judge_at(server)(PAIR)
         assert len(server.seen) == 2 and again.comparisons == first[0].comparisons
-        assert again.usage == {"cached": 2, "flips": 0}
+        assert again.usage == {"cached": 2, "flips": 0, "shown_first": 1}
         judge_at(server, request={"temperature": 0.5})(PAIR)
         assert len(server.seen) == 4  # another request is another answer
         for file in kept(tmp_path):

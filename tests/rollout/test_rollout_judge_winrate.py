@@ -38,6 +38,7 @@ def test_a_model_that_prefers_what_stands_first_gives_a_half_and_flips_always(fi
     with serving(lambda first, second: "Verdict: A") as server:
         pair, usage = rated(server, files, tmp_path / "out")
     assert pair["rate"]["mean"] == 0.5 and pair["flips"]["mean"] == 1 and pair["flips"]["n"] == 12
+    assert pair["shown_first"]["mean"] == 1 and pair["shown_first"]["n"] == 12
     assert usage["calls"] == 24 == len(server.seen)
 
 
@@ -47,6 +48,7 @@ def test_each_pair_is_asked_about_in_both_orders_and_never_again(files, tmp_path
         again, _ = rated(server, files, tmp_path / "out")
         assert len(server.seen) == 24
     assert first == again and first["rate"]["mean"] == 1 and first["flips"]["mean"] == 0
+    assert first["shown_first"]["mean"] == 0.5
     assert usage["tokens_in"] == 2400
 
 

@@ -20,6 +20,9 @@ PROBE = 32
 FLIPS = "flips"
 """Usage of a judge that looks in both orders by itself: of how many pairs they named different winners."""
 
+SHOWN_FIRST = "shown_first"
+"""Usage of the same: how often, of twice a pair, it preferred what was shown first, ties ½."""
+
 _BATCH = 32
 """Prompts that a judge is asked between two writes to disk."""
 
@@ -58,6 +61,7 @@ class Outcome:
             None where there is no verdict.
         forward: The same when a's answer was shown first; None if that is not known.
         backward: The same when b's was.
+        shown_first: Mean preference for the answer shown first, over both orders, in [0, 1]; None if that is not known.
         flipped: Whether the two orders name different winners; None if it was not judged in both.
         both_bad: Neither answer is acceptable, as said in both orders, or in the only one that was shown.
         failed: Why there is no verdict, or "".
@@ -67,6 +71,7 @@ class Outcome:
     value: float | None
     forward: float | None = None
     backward: float | None = None
+    shown_first: float | None = None
     flipped: bool | None = None
     both_bad: bool = False
     failed: str = ""
@@ -220,7 +225,8 @@ def _outcome(duel: Duel, forward: Verdict, backward: Verdict | None) -> Outcome:
     both_bad = forward.both_bad and (backward is None or backward.both_bad)
     ahead = _winner(forward, False)
     if FLIPS in forward.usage:  # it looked in both orders, and tells of one value and whether they agreed
-        return Outcome(duel, ahead, flipped=forward.usage[FLIPS] > 0, both_bad=both_bad)
+        first = forward.usage[SHOWN_FIRST] / 2 if SHOWN_FIRST in forward.usage else None
+        return Outcome(duel, ahead, shown_first=first, flipped=forward.usage[FLIPS] > 0, both_bad=both_bad)
     if backward is None and forward.scores is None:  # it looked in both orders, and tells of both
         own = {one.first: one for one in forward.comparisons}
         ahead, back = own[0].probability, 1 - own[1].probability
@@ -229,4 +235,5 @@ def _outcome(duel: Duel, forward: Verdict, backward: Verdict | None) -> Outcome:
     else:
         back = _winner(backward, True)
     flipped = (ahead - 0.5) * (back - 0.5) < 0
-    return Outcome(duel, 0.5 if flipped else (ahead + back) / 2, ahead, back, flipped, both_bad)
+    value = 0.5 if flipped else (ahead + back) / 2
+    return Outcome(duel, value, ahead, back, (ahead + 1 - back) / 2, flipped, both_bad)

@@ -92,11 +92,7 @@ def _lengths(known: Sequence[Outcome]) -> tuple[Any, Any]:
 
 def _order(known: Sequence[Outcome], names: Sequence[str]) -> dict[str, Any]:
     told = [(name, float(one.flipped)) for one, name in zip(known, names, strict=True) if one.flipped is not None]
-    first = [
-        (name, (one.forward + 1 - one.backward) / 2)
-        for one, name in zip(known, names, strict=True)
-        if one.forward is not None and one.backward is not None
-    ]
+    first = [(name, one.shown_first) for one, name in zip(known, names, strict=True) if one.shown_first is not None]
     return {
         "flips": _share([value for _, value in told], [name for name, _ in told]),
         "shown_first": _share([value for _, value in first], [name for name, _ in first]),

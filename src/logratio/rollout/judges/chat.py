@@ -26,6 +26,7 @@ VERSION = 1
 """Raised whenever what is asked or how it is read changes, so that kept answers are not mistaken for new ones."""
 
 _PATH = "/chat/completions"
+_PLACE: dict[Said, float] = {"first": 1.0, "second": 0.0}  # that what was shown first is preferred; else ½
 _LONE = re.compile("[\ud800-\udfff]")  # JSON spells them, and its reader joins those that are pairs
 
 
@@ -89,15 +90,17 @@ class ChatJudge:
         if failed:
             return Verdict(failed=failed, usage=usage)
         won: dict[tuple[int, int], float] = {}
-        bad, flips = [], 0
+        bad, flips, first = [], 0, 0.0
         said = [reply.said for reply in replies if reply.said is not None]
         for pair, as_a, as_b in zip(_unequal(one), said[::2], said[1::2], strict=True):
             won[pair], flipped, both_bad = agreed(as_a, as_b)
             flips += flipped
+            first += _PLACE.get(as_a, 0.5) + _PLACE.get(as_b, 0.5)
             bad.append(both_bad)
         pairs = combinations(range(len(one.responses)), 2)
         comparisons = tuple(Comparison(*pair, won.get(pair, 0.5)) for pair in pairs)
-        return Verdict(comparisons=comparisons, both_bad=bool(bad) and all(bad), usage={**usage, "flips": flips})
+        usage |= {"flips": flips, "shown_first": first}
+        return Verdict(comparisons=comparisons, both_bad=bool(bad) and all(bad), usage=usage)
 
     def _replies(self, requests: Sequence[Messages]) -> list[Reply]:
         """Send requests, some at once; where one decides for all, or a failure is to stop, the rest is not sent."""
