@@ -1,10 +1,16 @@
 """A study of a random model on a few dozen pairs, and a reward that counts words."""
 
+import json
 from pathlib import Path
 
 from train.small_run import pairs, start_model, write_rows
 
 JUDGE = f"{Path(__file__).as_posix()}:goods"
+ANSWER = f"{Path(__file__).as_posix()}:answer"
+THINKS = (
+    "{% for m in messages %}{{ ' <think>' if m['role'] == 'assistant' else '' }}{{ m['content'] }}{% endfor %}"
+    "{{ ' <think>' if add_generation_prompt else '</s>' }}"
+)
 
 
 def goods(prompts, responses, rows):
@@ -33,3 +39,28 @@ def study(folder, **changes):
             **changes,
         },
     }
+
+
+def answer(prompts, responses, rows):
+    """The row's `answer`; more where a response is shown, or where the prompt is no chat of one turn."""
+    both = zip(prompts, responses, strict=True)
+    wrong = [text != "" or [one["role"] for one in prompt] != ["user"] for prompt, text in both]
+    return [float(row["answer"]) + 100 * more for row, more in zip(rows, wrong, strict=True)]
+
+
+def opening_thoughts(document):
+    """The same study on chats whose template opens a thought, each held-out row with its number as `answer`."""
+    model = Path(document["model"])
+    words = model / "tokenizer.json"
+    words.write_text(words.read_text().replace('" so"', '" <think>"'))
+    told = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**told, "chat_template": THINKS}))
+    for file in map(Path, (document["data"], document["eval"]["data"])):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        write_rows(file, [{**_chat(row), "answer": n} for n, row in enumerate(rows)])
+    return document
+
+
+def _chat(row):
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {name: [{"role": role, "content": row[name]}] for name, role in roles.items()}

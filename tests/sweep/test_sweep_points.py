@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from logratio.errors import RunError
 from logratio.sweep.points import Ruler, measure, measured, reference_rewards, sample_reference
 from logratio.sweep.study import plan, study_of
 from logratio.train import api, finish
-from sweep.study_files import JUDGE, goods, study
+from sweep.study_files import ANSWER, JUDGE, goods, opening_thoughts, study
+from train.small_run import pairs, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +74,8 @@ def test_a_text_with_a_line_separator_is_one_row(made, tmp_path):
     run, ruler = made
     rows = lines_of(run / "samples.jsonl")
     rows[0]["text"] = " good\u2028good\x85"
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    (tmp_path / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
     points = lines_of(measure(tmp_path, ruler))
     assert points[0]["rewards"][0] == 2 and points[0]["rewards"][1:] == lines_of(run / "points.jsonl")[0]["rewards"][1:]
 
@@ -84,3 +86,30 @@ def test_samples_that_are_not_whole_are_refused(made, tmp_path):
     (tmp_path / "samples.jsonl").write_text("".join((run / "samples.jsonl").read_text().splitlines(True)[:-1]))
     with pytest.raises(RunError, match="every prompt at every evaluation"):
         measure(tmp_path, ruler)
+
+
+def test_the_reward_is_told_rows_and_messages_and_sees_no_thought_that_the_template_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGRATIO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(finish, "write_report", lambda run: None)
+    document = opening_thoughts(study(tmp_path, judge=ANSWER))
+    planned = plan(document, study_of(document), tmp_path / "out")
+    api.run(planned.cells[0].resolved, preflight=False)
+    run, ruler = tmp_path / "out" / planned.cells[0].name, Ruler(JudgeConfig(function=ANSWER), planned.model, 6, 3)
+    samples = lines_of(run / "samples.jsonl")
+    assert all(sample["prompt"].endswith("<think>") for sample in samples) and any(one["text"] for one in samples)
+    points = lines_of(measure(run, ruler))
+    wanted = [float(sample["index"]) for sample in samples if sample["step"] == 0]
+    assert [point["rewards"] for point in points] == [wanted] * len(points)  # each row's own answer, nothing else
+    document = json.loads(sample_reference(tmp_path, run, ruler).read_text())
+    assert document["rewards"] == [[value] * 3 for value in wanted]
+
+
+def test_a_run_whose_prompts_are_gone_from_its_data_is_refused(made, tmp_path):
+    run, ruler = made
+    shutil.copytree(run, tmp_path / "run")
+    config = (run / "config.yaml").read_text()
+    other = write_rows(tmp_path / "other.jsonl", pairs(12, seed=2))
+    before = next(line for line in config.splitlines() if "eval.jsonl" in line).split()[-1]
+    (tmp_path / "run" / "config.yaml").write_text(config.replace(before, str(other)))
+    with pytest.raises(RunError, match=r"\d+ of 10 prompts .* are not in its eval\.data"):
+        measure(tmp_path / "run", ruler)

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from ..batch.group import Group, Ints
 from ..config import JudgeConfig
+from ..data.prompts import Asking, prepare_prompts
 from ..errors import RunError
 from ..files import atomic_path, content_hash, write_json
 from ..logps.policy import Policy
 from ..logps.reference import score
+from ..logps.subject import subject_of
 from ..maths.intervals import mean_interval
 from ..models.load import load_model, stored_fingerprint
 from ..rollout.generate import generate, stop_tokens
-from ..rollout.judge import Asked, Judge, answer_of, scores_of
+from ..rollout.judge import Asked, Judge, scores_of
 from ..rollout.judges import open_judge
+from ..train.rewards import asked_of
 
 POINTS = "points.jsonl"
 REFERENCE = "reference.json"
@@ -30,11 +33,14 @@ REFERENCE = "reference.json"
 BIN_TOKENS = 1 << 13
 """Tokens of a forward pass of the reference."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever rows of `points.jsonl` come to mean something else."""
 
 ASKED = 64
 """Prompts that the judge is asked at once."""
+
+WHOLE = 1 << 31
+"""Tokens of a prompt at most where it is looked up: none is too long, whatever a response would need beside it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ def measure(run: Path, ruler: Ruler) -> Path:
     Σ_t log π/π_ref on the policy's own samples at temperature 1.
 
     Raises:
-        RunError: The run kept no samples, or not of every prompt at every evaluation.
+        RunError: The run kept no samples, or not of every prompt at every evaluation, or eval.data holds them no more.
+        DataError: Those data cannot be read.
         JudgeError: The reward fails.
     """
     rows = _lines(run / "samples.jsonl")
@@ -82,7 +89,9 @@ def measure(run: Path, ruler: Ruler) -> Path:
     drawn = [[np.array(own[i]["ids"], np.int32) for own in steps.values()] for i in range(len(prompts))]
     reference = score(Policy(made.model), _groups(ids, drawn), bin_tokens=BIN_TOKENS)
     texts = [[own[i]["text"] for own in steps.values()] for i in range(len(prompts))]
-    rewards_PM = _judged(open_judge(ruler.judge), _shown(made.tokenizer, ids), texts)
+    asking = _asking(run, prompts, made.tokenizer)
+    asked = [asked_of(*one, made.tokenizer) for one in zip(asking, texts, ids, strict=True)]
+    rewards_PM = _judged(open_judge(ruler.judge), asked)
     logp_PM = np.array([[own[i]["logp"] for own in steps.values()] for i in range(len(prompts))])
     kls_PM = logp_PM - np.array([_sums(values, own) for values, own in zip(reference, drawn, strict=True)])
     cost, names = _cost(run), _names(prompts)
@@ -124,7 +133,9 @@ def sample_reference(folder: Path, run: Path, ruler: Ruler, *, seed: int = 1) ->
     stops = stop_tokens(made.model, made.tokenizer)
     drawn = generate(made.model, ids, k=ruler.samples, max_new_tokens=ruler.limit, stop_ids=stops, seed=seed)
     texts = [[made.tokenizer.decode(one.tokens.tolist(), skip_special_tokens=True) for one in own] for own in drawn]
-    rewards = _judged(open_judge(ruler.judge), _shown(made.tokenizer, ids), texts)
+    asking = _asking(run, prompts, made.tokenizer)
+    asked = [asked_of(*one, made.tokenizer) for one in zip(asking, texts, ids, strict=True)]
+    rewards = _judged(open_judge(ruler.judge), asked)
     tokens = sum(len(one.tokens) for own in drawn for one in own)
     document = {
         "key": ruler.key,
@@ -146,11 +157,42 @@ def reference_rewards(folder: Path, ruler: Ruler) -> dict[str, Any] | None:
     return document if (document["key"], document["samples"]) == (ruler.key, ruler.samples) else None
 
 
-def _judged(judge: Judge, prompts: Sequence[str], texts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+def _asking(run: Path, prompts: Sequence[str], tokenizer: Any) -> list[Asking]:
+    """Return what a judge is told of each prompt of a run, as its row of eval.data has it; samples keep tokens alone.
+
+    Raises:
+        RunError: The data hold a prompt no more.
+        DataError: They cannot be read.
+    """
+    subject = subject_of(run)
+    config = subject.config
+    assert config is not None and config.eval.data is not None  # a study has no runs without
+    read = prepare_prompts(
+        config.eval.data,
+        tokenizer=tokenizer,
+        tokens=config.tokens.model_copy(update={"max_length": WHOLE}),
+        template=subject.template,
+        rows=config.rows,
+        room=0,
+        date=subject.manifest.get("date"),
+    )
+    written = (tokenizer.decode(group.prompt.tolist(), skip_special_tokens=False) for group in read.groups)
+    told = dict(zip(written, read.asking, strict=True))
+    lost = [prompt for prompt in prompts if prompt not in told]
+    if lost:
+        raise RunError(
+            f"{len(lost)} of {len(prompts)} prompts that {run} sampled are not in its eval.data, at first "
+            f"`{lost[0][:60]}`, so the judge cannot be told their rows; put those data back as they were, or, where "
+            "tokens.overflow cut these prompts, raise tokens.max_length and train again."
+        )
+    return [told[prompt] for prompt in prompts]
+
+
+def _judged(judge: Judge, asked: Sequence[Asked]) -> NDArray[np.float64]:
     """Return the score of every response, [prompts, responses]."""
-    asked = [Asked(prompt, tuple(map(answer_of, own))) for prompt, own in zip(prompts, texts, strict=True)]
     verdicts = [verdict for i in range(0, len(asked), ASKED) for verdict in judge(asked[i : i + ASKED])]
-    return np.array([scores_of(verdict, len(own)) for verdict, own in zip(verdicts, texts, strict=True)], np.float64)
+    scores = [scores_of(verdict, len(one.responses)) for verdict, one in zip(verdicts, asked, strict=True)]
+    return np.array(scores, np.float64)
 
 
 def _cost(run: Path) -> dict[int, dict[str, float]]:
@@ -191,10 +233,6 @@ def _sums(values: NDArray[np.float32], responses: Sequence[Ints]) -> list[float]
 def _ids(tokenizer: Any, prompt: str) -> Ints:
     """Return a prompt's tokens as the run wrote it down, special tokens included."""
     return np.array(tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids, np.int32)
-
-
-def _shown(tokenizer: Any, prompts: Sequence[Ints]) -> list[str]:
-    return [tokenizer.decode(ids.tolist(), skip_special_tokens=True) for ids in prompts]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
