@@ -80,5 +80,12 @@ def test_what_could_not_be_compared_is_refused(document, changes, said):
         planned(changed(document, **changes))
 
 
+def test_a_judge_that_compares_is_refused_and_one_that_scores_is_not(document):
+    server = {"url": "http://localhost:9/v1", "model": "m"}
+    with pytest.raises(ConfigError, match=r"^`study\.judge` is .* form: compare, .* write form: score .*\.$"):
+        study_of(changed(document, judge=server))
+    assert study_of(changed(document, judge={**server, "form": "score"})).judge.form == "score"
+
+
 def test_a_recipe_without_a_study_has_none(document):
     assert study_of({"model": "m"}) is None

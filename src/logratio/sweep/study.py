@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, ValidationError
 
-from ..config import Judge, Leaf
+from ..config import Judge, JudgeConfig, Leaf
 from ..errors import ConfigError
 from ..train.recipe import Resolved, resolve
 from .grid import Cell, as_text, folder_name, label
@@ -92,7 +92,7 @@ def study_of(document: Mapping[str, Any], *, quick: bool = False) -> StudyConfig
         quick: Take the short form that the study describes under `quick`.
 
     Raises:
-        ConfigError: A key is unknown or a value out of range; all problems at once.
+        ConfigError: A key is unknown or a value out of range, all problems at once; or the judge compares.
     """
     if KEY not in document:
         return None
@@ -105,11 +105,22 @@ def study_of(document: Mapping[str, Any], *, quick: bool = False) -> StudyConfig
     except ValidationError as error:
         lines = [f"`{KEY}.{'.'.join(map(str, one['loc']))}`: {one['msg']}." for one in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    _require_scores(study.judge)
     variants = tuple(one for one in study.variants if one.quick or not quick)
     names = [one.name for one in variants]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f'two variants of the study are called "{twice}"; give each a name of its own.')
     return study.model_copy(update={"variants": variants})
+
+
+def _require_scores(judge: JudgeConfig) -> None:
+    """Refuse a judge that compares; of those that a recipe can name, a server alone does."""
+    if judge.url is not None and judge.form == "compare":
+        raise ConfigError(
+            f"`{KEY}.judge` is {judge.url} with form: compare, and shares of comparisons won are relative to one run's "
+            "other responses, so they mean nothing across runs; a study needs a score of each response: write "
+            f"form: score under `{KEY}.judge`."
+        )
 
 
 def plan(document: Mapping[str, Any], study: StudyConfig, output: Path, world: Path | None = None) -> Planned:
