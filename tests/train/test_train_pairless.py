@@ -56,8 +56,18 @@ def test_ties_of_a_comparing_judge_are_counted_and_said_once(tmp_path):
     assert len(notes) == 1 and notes[0].startswith(f"phase 1: {sum(alike[:6])} of 6 prompts give no pair")
 
 
-def test_a_phase_without_any_pair_says_so_and_moves_no_weight(tmp_path):
-    done, rows, notes = run(tmp_path, Flat())
+class Within:
+    """Prefers among the policy's two responses, which come first, and calls each as good as the reference's."""
+
+    description = "ties with the reference"
+
+    def __call__(self, asked):
+        return [Verdict(comparisons=(Comparison(0, 1, 1.0), Comparison(0, 2, 0.5))) for _ in asked]
+
+
+@pytest.mark.parametrize(("objective", "judge"), [("dpo", Flat()), ("xpo", Flat()), ("xpo", Within())])
+def test_a_phase_without_any_pair_says_so_and_moves_no_weight(objective, judge, tmp_path):
+    done, rows, notes = run(tmp_path, judge, objective=objective)
     assert done.status == "finished" and len(notes) == 1
     assert notes[0].startswith("phase 1: 6 of 6 prompts give no pair") and "nothing of it is learned from" in notes[0]
     assert [(row["pairless"], row["grad_norm"], "loss" in row) for row in rows] == [(1.0, 0.0, False)] * 4

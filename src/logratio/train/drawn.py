@@ -250,6 +250,11 @@ def pairless(phase: int, without: int, prompts: int) -> str:
     """Return a sentence on a phase, counted from 0, of which so many prompts, one or more, give no pair."""
     lost = "nothing of it is learned from" if without == prompts else "they are not learned from"
     return (
+def paired(group: Group) -> bool:
+    """Whether a prompt has a pair that is learned from: a label may leave pairs out by weight 0, as XPO's does."""
+    return bool(group.columns.edge["weight"].any())
+
+
         f"phase {phase + 1}: {without} of {prompts} prompts give no pair, since their responses are judged alike or "
         f"are the same, so {lost}; the metric `pairless` has the share at every step: draw more responses (rollout.k), "
         "or choose a judge that tells them apart."
@@ -261,7 +266,7 @@ def measures(rows: Sequence[Row], groups: Sequence[Group], *, pairs: bool = Fals
 
     Args:
         rows: At least one.
-        groups: What is learned from, with the column `old` where it is known.
+        groups: What is learned from, labelled, with the column `old` where it is known.
         pairs: Whether that is pairs.
     """
     failures = len(rows) - len(judged(rows))
@@ -275,7 +280,7 @@ def measures(rows: Sequence[Row], groups: Sequence[Group], *, pairs: bool = Fals
         **_thoughts(rows),
     }
     if pairs and groups:
-        out["pairless"] = float(np.mean([not len(group.edges) for group in groups]))
+        out["pairless"] = float(np.mean([not paired(group) for group in groups]))
     if known := [np.array(row["scores"][: _own(row)], np.float64) for row in judged(rows)]:
         out |= {
             "reward": float(np.mean(np.concatenate(known))),

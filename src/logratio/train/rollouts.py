@@ -193,7 +193,7 @@ class RolloutSource:
         # Objectives of sampled responses measure the mismatch themselves, against the old log-probs.
         compared = place.first and self.learner.objective.data != "prompts"
         groups = self._groups(self._held, place)
-        if self._pairs and not any(len(group.edges) for group in groups):
+        if self._pairs and not any(map(drawn.paired, groups)):
             groups = []  # or moments alone would move the weights
         if self.texts is not None:
             groups = beside(groups, self.texts.step(index).groups)
@@ -211,12 +211,14 @@ class RolloutSource:
 
     @property
     def _pairs(self) -> bool:
-        return self.draw.choice.data == "pairs"
+        """Whether pairs are what is learned from: by an objective of pairs, or one whose terms are all of edges."""
+        terms = self.learner.objective.terms(self.learner.settings).values()
+        return self.draw.choice.data == "pairs" or all(term.unit == "edge" for term in terms)
 
     def _note(self, phase: _Phase) -> str:
         """Return that prompts of a phase give no pair, where it is the first such phase, or the first without any."""
         groups = [group for batch in phase.batches for group in batch]
-        without = sum(not len(group.edges) for group in groups)
+        without = sum(not drawn.paired(group) for group in groups)
         kind = "all" if without == len(groups) else "some"
         if not (self._pairs and without) or kind in self._told:
             return ""
@@ -325,8 +327,7 @@ class RolloutSource:
             )
         made = _split(labelled, [len(batch) for batch in batches])
         told = [
-            drawn.measures(own, batch, pairs=self._pairs)
-            for own, batch in zip(_split(rows, sizes), batches, strict=True)
+            drawn.measures(own, batch, pairs=self._pairs) for own, batch in zip(_split(rows, sizes), made, strict=True)
         ]
         paid = [drawn.costs(own) for own in _split(rows, sizes)]
         return _Phase(number, made, told, paid), {**before, **after}
