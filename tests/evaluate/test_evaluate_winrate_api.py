@@ -1,6 +1,7 @@
 """Win rates of models on disk: drawn, judged, kept and taken up again."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from logratio.evaluate.winrate.answers import Settings, answers, contenders
 from logratio.evaluate.winrate.api import winrate
 from logratio.evaluate.winrate.kept import Kept
 from logratio.evaluate.winrate.questions import read_questions
-from logratio.rollout.generate import generate, stop_tokens
+from logratio.rollout.generate import Sample, generate, stop_tokens
 from logratio.rollout.judge import Comparison, Verdict
 
 PROMPTS = [
@@ -179,6 +180,18 @@ def test_answers_of_several_models_are_not_taken_for_one(told, tmp_path):
     again = winrate(files, file, Longer(), out=tmp_path / "again")
     for name in ("rate", "matched", "controlled", "wins", "categories", "length_a"):
         assert again["at"][0]["pairs"][0][name] == result["at"][0]["pairs"][0][name]
+
+
+def test_an_answer_is_without_the_token_that_ended_it_though_that_be_ordinary_text():
+    said = ["Ask. <think>\n", "4", "\n\nQuestion:"]
+    words = SimpleNamespace(decode=lambda ids, skip_special_tokens=False: "".join(said[i] for i in ids))
+    tokens = np.array([1, 2], np.int32)
+    kept = [
+        drawing._row(SimpleNamespace(tokenizer=words), tokens[:1] - 1, Sample(tokens, np.zeros(2, np.float32), ended))
+        for ended in (True, False)
+    ]
+    assert [row["text"] for row in kept] == ["4", "4\n\nQuestion:"] and all(row["thought_opened"] for row in kept)
+    assert [row["tokens"] for row in kept] == [2, 2]
 
 
 def test_a_judge_sees_what_follows_the_thought(tmp_path):

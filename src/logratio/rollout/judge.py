@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal, Protocol
 
+from ..batch.group import Ints
 from ..errors import JudgeError
 from ..records import Text
 
@@ -19,6 +20,9 @@ OPENED, CLOSED = "<think>", "</think>"
 
 IN_MEMORY = "in memory"
 """Stands for the module of a function that was given as an object, and cannot be found again by name."""
+
+_OPENING = 8
+"""Last tokens of a prompt in which a template may have opened a thought."""
 
 OnFailure = Literal["stop", "skip"]
 
@@ -102,6 +106,12 @@ def thought_and_answer(text: str, *, opened: bool = False) -> tuple[str, str]:
     if opened or text.lstrip().startswith(OPENED):
         return text.lstrip().removeprefix(OPENED), ""
     return "", text
+
+
+def opens_thought(prompt: Ints, tokenizer: Any) -> bool:
+    """Return whether a prompt's tokens end with `<think>`, by which a chat template opens the response's thought."""
+    end: str = tokenizer.decode(prompt[-_OPENING:].tolist())
+    return end.rstrip().endswith(OPENED)
 
 
 def answer_of(text: str, *, opened: bool = False) -> str:

@@ -12,12 +12,10 @@ from ..data.summary import TemplateUse
 from ..errors import ConfigError
 from ..maths.intervals import NOTHING, Measure, mean_interval
 from ..rollout.generate import Sample
-from ..rollout.judge import Asked, Judge, Verdict, answer_of, thought_and_answer_lengths
+from ..rollout.judge import Asked, Judge, Verdict, answer_of, opens_thought, thought_and_answer_lengths
 from .drawn import costs
 
 _NO_PARTS: Mapping[str, Sequence[int]] = MappingProxyType({})
-_OPENING = 8
-"""Last tokens of a prompt in which a template may have opened a thought."""
 
 
 def asking_of(
@@ -54,13 +52,13 @@ def text_of(sample: Sample, tokenizer: Any) -> str:
 
 def asked_of(asking: Asking, texts: Sequence[str], prompt: Ints, tokenizer: Any) -> Asked:
     """Return what a judge is asked about one prompt: of each response what follows its thought."""
-    opened = _opens_thought(prompt, tokenizer)
+    opened = opens_thought(prompt, tokenizer)
     return Asked(asking.prompt, tuple(answer_of(text, opened=opened) for text in texts), asking.row)
 
 
 def lengths_of(texts: Sequence[str], prompt: Ints, tokenizer: Any) -> list[tuple[int, int]]:
     """Return the lengths of each response's thought and answer, in characters."""
-    opened = _opens_thought(prompt, tokenizer)
+    opened = opens_thought(prompt, tokenizer)
     return [thought_and_answer_lengths(text, opened=opened) for text in texts]
 
 
@@ -120,7 +118,3 @@ def _lengths(texts: Sequence[Sequence[str]], prompts: Sequence[Ints], tokenizer:
         "thought_length": mean_interval(thoughts, clusters=clusters),
         "answer_length": mean_interval(answers, clusters=clusters),
     }
-
-
-def _opens_thought(prompt: Ints, tokenizer: Any) -> bool:
-    return bool(tokenizer.decode(prompt[-_OPENING:].tolist()).rstrip().endswith("<think>"))

@@ -20,7 +20,7 @@ from ...logps.subject import Subject, opened, subject_of
 from ...models.load import Loaded, stored_fingerprint
 from ...records import Origin, Prompt
 from ...rollout.generate import context, generate, plainly, stop_tokens
-from ...rollout.judge import thought_and_answer
+from ...rollout.judge import opens_thought, thought_and_answer
 from .kept import Kept
 from .questions import Question, as_json
 
@@ -217,15 +217,13 @@ def _beside(ids: Sequence[Any], start: int, drawn: Sequence[Any]) -> Iterator[tu
 
 
 def _row(own: Loaded, prompt: Any, sample: Any) -> dict[str, Any]:
-    """Return an answer as it is kept; whether its prompt has opened a thought is seen from the prompt's end."""
-    text = own.tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=True)
-    before = own.tokenizer.decode(prompt[-8:].tolist(), skip_special_tokens=False)
-    opened_thought = before.rstrip().endswith("<think>")
+    """Return an answer as it is kept: its text without what ended it, which is not always a special token."""
+    said = sample.tokens[:-1] if sample.ended else sample.tokens
     return {
-        "text": text,
+        "text": own.tokenizer.decode(said.tolist(), skip_special_tokens=True),
         "tokens": len(sample.tokens),
         "ended": bool(sample.ended),
-        **({"thought_opened": True} if opened_thought else {}),
+        **({"thought_opened": True} if opens_thought(prompt, own.tokenizer) else {}),
     }
 
 
