@@ -9,10 +9,12 @@ import small_run
 from preflight_runs import checked
 from test_train_rollouts import files, world
 
+from completions_server import Completions
 from logratio.errors import PreflightError
-from logratio.models.load import load_tokenizer
+from logratio.models.load import load_model, load_tokenizer
 from logratio.rollout.engine import BuiltIn
-from logratio.train import rollouts
+from logratio.train import assemble, rollouts
+from logratio.train.preflight import fresh
 
 NAMES = ["generation_template", "stop_tokens", "judge_answers", "sampler_agrees", "enough_responses"]
 
@@ -47,7 +49,7 @@ def test_a_judge_without_a_verdict_stops_a_run_before_its_first_step_or_is_told_
     judge = {"function": f"{folder}/rewards.py:fails_on_good", "on_failure": "skip"}
     rows = small_run.write_rows(tmp_path / "good.jsonl", [{"prompt": f" good {word}"} for word in small_run.WORDS])
     found = checked({**arguments, "data": str(rows), "judge": judge})["judge_answers"]
-    assert found.level == "look" and "no verdict on 4 of the first 4 prompts" in found.says
+    assert found.level == "stop" and "no verdict on 4 of the first 4 prompts" in found.says and found.remedy
 
 
 def test_a_response_that_ends_at_an_ordinary_word_is_told(arguments, tmp_path):
@@ -56,7 +58,44 @@ def test_a_response_that_ends_at_an_ordinary_word_is_told(arguments, tmp_path):
     path = folder / "generation_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": word}))
     found = checked({**arguments, "model": str(folder)})["stop_tokens"]
-    assert found.level == "look" and f"ends at token {word} (' film')" in found.says
+    assert found.level == "look"
+    assert f"ends at token {word} (' film'), which the generation config names" in found.says
+    with patch.object(assemble, "stop_tokens", lambda *_: [word]):
+        found = checked(arguments)["stop_tokens"]
+    assert f"{word} (' film'), which the chat template names" in found.says and "end of turn" in found.remedy
+
+
+def test_responses_that_nothing_ends_stop_the_run(arguments):
+    with patch.object(assemble, "stop_tokens", lambda *_: []):
+        found = checked(arguments)["stop_tokens"]
+    assert found.level == "stop" and "No token ends a response" in found.says
+
+
+def test_checks_draw_few_and_short_responses_whatever_the_run_draws_and_judge_none_by_its_cut(arguments):
+    judge = arguments["judge"].replace(":score", ":flat")
+    with patch.object(fresh, "LONGEST", 3):
+        found = checked({**arguments, "judge": judge, "rollout": {"k": 6, "max_new_tokens": 9}})
+    assert found["judge_answers"].figures["responses"] == fresh.FEW * fresh.MOST < 6 * fresh.FEW
+    assert found["sampler_agrees"].figures["tokens"] <= 3 * fresh.FEW * fresh.MOST
+    assert found["enough_responses"].level == "note" and "checks cut them" in found["enough_responses"].says
+
+
+@pytest.mark.parametrize(
+    ("seed", "spoil", "level", "says"),
+    [
+        (0, lambda choice: {**choice, "logprobs": None}, "note", "The engine does not tell log-probs"),
+        (1, lambda choice: choice, "look", "Sampler and trainer differ by up to"),
+    ],
+    ids=["without log-probs", "of other weights"],
+)
+def test_a_server_whose_log_probs_are_not_those_of_the_trainer_is_told(arguments, tmp_path, seed, spoil, level, says):
+    other = load_model(str(small_run.start_model(tmp_path / "served", seed=seed)))
+    with Completions(other.model, spoil) as server:
+        engine = {"url": server.url, "model": "tiny", "retries": 0}
+        rollout = {"k": 2, "max_new_tokens": 5, "rounds": 1, "engine": engine}
+        found = checked({**arguments, "rollout": rollout})["sampler_agrees"]
+        server.shutdown()
+    assert found.level == level and found.says.startswith(says)
 
 
 def test_a_sampler_that_draws_from_another_distribution_than_is_trained_stops_the_run(arguments):

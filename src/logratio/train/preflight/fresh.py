@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,13 +19,20 @@ from .scene import FEW, difference
 
 Figures = dict[str, float | int | str | None]
 
+MOST = 4
+"""Responses of the policy to a prompt that checks draw at most."""
+LONGEST = 256
+"""Tokens of such a response at most."""
+
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The first prompts of a run, answered and judged as its first phase will answer and judge them.
+    """The first prompts of a run, answered and judged as its first phase will answer and judge them, within limits.
 
-    A sample is a function of phase, prompt and weights, so that the phase draws the same again, and a judge with a
-    cache is not paid twice. What judging cost is told with the run's first step.
+    A sample is a function of phase, prompt, its number and weights, and a lower limit cuts it, so that the phase draws
+    the same again, and a judge with a cache is not paid twice for what was not cut. How long a run takes is not known
+    before it has drawn, so that responses are few and short whatever it draws itself. What judging cost is told with
+    the run's first step.
 
     Attributes:
         source: What draws, before its first step.
@@ -36,7 +43,10 @@ class Rehearsal:
     @cached_property
     def _phase(self) -> tuple[list[Row], LogratioError | None]:
         prompts = self.source.prompts.step(0).groups[:FEW]
-        rows, failure = self.source.draw.phase(self.source.learner, prompts, 0, self.source.reference)
+        draw = self.source.draw
+        limits = {"k": self.k, "max_new_tokens": min(LONGEST, draw.rollout.max_new_tokens)}
+        draw = replace(draw, rollout=draw.rollout.model_copy(update=limits))
+        rows, failure = draw.phase(self.source.learner, prompts, 0, self.source.reference)
         self.source.rehearsed.extend(rows)
         return rows, failure
 
@@ -53,7 +63,11 @@ class Rehearsal:
     @property
     def k(self) -> int:
         """Responses of the policy to a prompt; a rival's follow them."""
-        return self.source.draw.rollout.k
+        return min(MOST, self.source.draw.rollout.k)
+
+    def cut(self, row: Row) -> bool:
+        """Whether a response to a prompt was cut that the run would let go on."""
+        return self.source.draw.rollout.max_new_tokens > LONGEST and not all(row["ended"])
 
     @property
     def responses(self) -> int:
@@ -72,37 +86,52 @@ def stop_tokens(scene: Rehearsal) -> Finding:
         says = "No token ends a response, so that each goes on to rollout.max_new_tokens."
         return Finding("stop_tokens", "stop", says, "Give the tokenizer an EOS token.", figures)
     if plain:
-        named = ", ".join(f"{stop} ({texts[list(stops).index(stop)]})" for stop in plain)
+        listed = _listed(scene)
+        named = ", ".join(
+            f"{stop} ({text}), which {'the generation config' if stop in listed else 'the chat template'} names"
+            for stop, text in zip(stops, texts, strict=True)
+            if stop in plain
+        )
+        remedies = (
+            ("Mend eos_token_id in generation_config.json, if the tokenizer is another's.", set(plain) & listed),
+            ("Mark the template's end of turn as a special token of the tokenizer.", set(plain) - listed),
+        )
         return Finding(
             "stop_tokens",
             "look",
-            f"A response ends at token {named}, which the model's generation config names and which is ordinary text "
-            "to the tokenizer.",
-            "Mend eos_token_id in generation_config.json, if the tokenizer is another's.",
+            f"A response ends at token {named}; to the tokenizer that is ordinary text.",
+            " ".join(remedy for remedy, of in remedies if of),
             figures,
         )
     return Finding("stop_tokens", "fine", f"A response ends at {' or '.join(texts)}, special to both.", figures=figures)
 
 
+def _listed(scene: Rehearsal) -> set[int]:
+    """Return the stop tokens of the model's generation config."""
+    listed = getattr(getattr(scene.source.learner.policy.model, "generation_config", None), "eos_token_id", None)
+    return set(listed if isinstance(listed, list) else [] if listed is None else [listed])
+
+
 def judge_answers(scene: Rehearsal) -> Finding:
     """Whether the judge says something finite of what the policy answers to the first prompts."""
-    known = judged(scene.rows)
+    known, lost = judged(scene.rows), [row for row in scene.rows if "failed" in row]
     figures: Figures = {
         "prompts": len(scene.rows),
         "responses": scene.responses,
-        "failed": len(scene.rows) - len(known),
+        "failed": len(lost),
     }
     by = scene.source.draw.judge.description
     if scene.failure is not None:
-        return Finding("judge_answers", "stop", f"The judge has no verdict: {scene.failure}", figures=figures)
-    if len(known) < len(scene.rows):
-        why = next(row["failed"] for row in scene.rows if "failed" in row)
+        says = f"The judge has no verdict: {scene.failure}"
+        return Finding("judge_answers", "stop", says, "Try it by itself with `logratio eval`.", figures)
+    if lost:
+        silent = not known and not any(map(scene.cut, lost))
         return Finding(
             "judge_answers",
-            "look",
-            f"The judge ({by}) gives no verdict on {len(scene.rows) - len(known)} of the first {len(scene.rows)} "
-            f"prompts, at first because {why}; such prompts are left out.",
-            "Mend the judge, unless it was to be so.",
+            "stop" if silent else "look",
+            f"The judge ({by}) gives no verdict on {len(lost)} of the first {len(scene.rows)} prompts, at first "
+            f"because {lost[0]['failed']}; such prompts are left out.",
+            "Mend the judge, or begin with prompts that it can judge." if silent else "Mend it, unless it is meant so.",
             figures,
         )
     scores = [score for row in known for score in row["scores"][: scene.k]]
@@ -165,9 +194,10 @@ def enough_responses(scene: Rehearsal) -> Finding:
     objective, settings = scene.source.learner.objective, scene.source.learner.settings
     compares = objective.data == "pairs" or objective.responses(settings) > 1
     alike = sum(k > 1 and all(own == row["tokens"][0] for own in row["tokens"][:k]) for row in rows)
-    known = judged(rows)
+    known = [row for row in judged(rows) if not scene.cut(row)]
     lost = sum(map(dead, known))
     figures: Figures = {"k": k, "prompts": len(rows), "the_same": alike, "judged_alike": lost}
+    figures |= {"cut": sum(map(scene.cut, rows))}
     if alike == len(rows) and k > 1:
         says = f"The {k} responses to each of {len(rows)} prompts are the same, token by token."
         return Finding(name, "look", says, "Raise rollout.temperature, or look at what the policy writes.", figures)
@@ -175,11 +205,14 @@ def enough_responses(scene: Rehearsal) -> Finding:
         return Finding(
             name,
             "look",
-            f"The {k} responses to each of {len(known)} prompts were judged alike, and the objective learns from how "
-            "they differ.",
+            f"The first {k} responses to each of {len(known)} prompts were judged alike, and the objective learns from "
+            "how they differ.",
             "Raise rollout.k, choose prompts that are neither too easy nor too hard, or set rollout.redraw.",
             figures,
         )
+    if compares and not known and any(map(scene.cut, rows)):
+        says = f"Responses go beyond the {LONGEST} tokens at which checks cut them, so that their scores say little."
+        return Finding(name, "note", says, figures=figures)
     if k == 2 and getattr(settings, "normalise", "none") != "none":
         says = "Of the scores of 2 responses, divided by their standard deviation, nothing is left but the order."
         return Finding(name, "note", says, "Raise rollout.k, or set objective.normalise to none.", figures)
