@@ -52,8 +52,11 @@ METHODS = {
         "recipes/on-policy/sppo.yaml",
     ),
     "dapo": Method(
-        "grpo with a token mean, a higher upper bound and no KL",
-        "--objective grpo --objective.denominator token --objective.clip_high 0.28 --objective.beta 0",
+        "grpo with a token mean, a higher upper bound, no KL, a soft punishment of length, and further prompts in "
+        "place of those judged alike",
+        "--objective grpo --objective.denominator token --objective.clip_high 0.28 --objective.beta 0 "
+        "--objective.overlong_start 16384 --objective.overlong_end 20480 --rollout.k 16 --rollout.max_new_tokens 20480 "
+        "--rollout.redraw 8",
         "recipes/on-policy/dapo.yaml",
     ),
 }
