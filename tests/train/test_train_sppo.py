@@ -9,6 +9,8 @@ import torch
 from logratio import objectives
 from logratio.batch.logps import Logps
 from logratio.batch.packed import pack
+from logratio.config import RolloutConfig
+from logratio.train import drawn as rows
 from logratio.train.drawn import Choice, win_rates
 
 CYCLE = np.array([[0.5, 0.8, 0.1], [0.2, 0.5, 0.7], [0.9, 0.3, 0.5]])
@@ -51,8 +53,8 @@ def test_its_expectation_is_the_preference_over_the_policy_drawn_in_by_one_sampl
 
 def test_the_loss_of_the_best_and_the_worst_of_k_is_lowest_at_their_own_estimates():
     drawn = row((0, 1, 2, 2, 1))
-    group = Choice("pairs").group(drawn)
     objective, beta = objectives.load("sppo"), 0.4
+    group = Choice.of(objective, objective.settings(), RolloutConfig()).group(drawn)
     batch = pack([group.with_columns(token={"reference": np.full(2, -1.0, np.float32)})])
     goals = torch.empty(2)
     for pick, side in ((np.argmax, batch.winner_E), (np.argmin, batch.loser_E)):
@@ -65,3 +67,14 @@ def test_the_loss_of_the_best_and_the_worst_of_k_is_lowest_at_their_own_estimate
     assert loss(goals) == pytest.approx(0, abs=1e-12)
     off = torch.tensor([0.3, -0.7])
     assert loss(goals + off) == pytest.approx(off.square().sum().item(), rel=1e-5)
+
+
+def test_win_rates_are_counted_once_a_prompt_and_for_the_objective_that_reads_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(rows, "win_rates", lambda own: asked.append(own) or win_rates(own))
+    for name, count in (("sppo", 1), ("dpo", 0)):
+        objective = objectives.load(name)
+        choice = Choice.of(objective, objective.settings(), RolloutConfig(k=5, edges="all"))
+        group = choice.group(row((0, 1, 2, 2, 1)))
+        assert ("win_rate" in group.columns.response, len(asked)) == (count == 1, count)
+        asked.clear()

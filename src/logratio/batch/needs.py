@@ -24,6 +24,8 @@ class Needs:
             itself has to be at hand.
         ties: Whether it learns from pairs that people called a tie (edge column `tie`); otherwise they are left out.
         margin: Whether it reads the strength of preferences (edge column `margin`), so that some must be known.
+        win_rate: Whether it reads how often each fresh response wins over all of its prompt (response column
+            `win_rate`); given pairs have none.
         old: Whether its `label` reads the policy's log-probs at the beginning of a phase (token column `old`); its
             losses find that column from the second step of a phase on, whatever this says.
         value: Whether it reads the value of the state before each scored token, so that the policy has a value part.
@@ -36,6 +38,7 @@ class Needs:
     mismatched: bool = False
     ties: bool = False
     margin: bool = False
+    win_rate: bool = False
     divergence: bool = False
     value: bool = False
     old: bool = False

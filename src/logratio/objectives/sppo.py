@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..batch.logps import Logps
+from ..batch.needs import Needs
 from ..batch.packed import PackedBatch
 from . import views
 from .base import Settings
@@ -74,4 +75,4 @@ _PAIRWISE = pairwise(
     ),
 )
 
-OBJECTIVE = replace(_PAIRWISE, losses=losses)
+OBJECTIVE = replace(_PAIRWISE, losses=losses, needs=lambda settings: Needs(reference=True, win_rate=True))

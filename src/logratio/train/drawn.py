@@ -112,6 +112,7 @@ class Choice:
         edges: Which pairs are compared.
         compares: Whether all responses stay and every two are compared: what Nash-MD and XPO read.
         ties: Whether two that are judged alike are a pair too, of probability ½.
+        win_rate: Whether each response has its own, see `win_rates`.
     """
 
     data: Data
@@ -119,13 +120,15 @@ class Choice:
     edges: Literal["best_worst", "all"] = "best_worst"
     compares: bool = False
     ties: bool = False
+    win_rate: bool = False
 
     @classmethod
     def of(cls, objective: Objective, settings: Any, rollout: RolloutConfig) -> Choice:
         """Return the choice of a recipe."""
-        ties = objective.data == "prompts" and objective.needs(settings).ties
+        needs = objective.needs(settings)
+        ties = objective.data == "prompts" and needs.ties
         compares = objective.data == "prompts" and (ties or objective.rivals(settings) > 0)
-        return cls(objective.data, rollout.keep, rollout.edges, compares, ties)
+        return cls(objective.data, rollout.keep, rollout.edges, compares, ties, needs.win_rate)
 
     def group(self, row: Row) -> Group:
         """Return a prompt with those of its responses that are learned from.
@@ -143,13 +146,14 @@ class Choice:
             best = int(np.argmax(row["scores"]))
             used = [best] if self.keep == "best" else list(range(len(row["tokens"])))
         place = {k: n for n, k in enumerate(used)}
+        won = win_rates(row) if self.win_rate else []
         weight = float(row["weight"])
         rival = _floats([row.get("rival", [0] * len(row["tokens"]))[k] for k in used])
         response = {
             "weight": np.float32(weight) * (1 - rival),
             "score": _floats([row["scores"][k] for k in used]),
             "ended": _floats([float(row["ended"][k]) for k in used]),
-            **({"win_rate": _floats([win_rates(row)[k] for k in used])} if self.data == "pairs" else {}),
+            **({"win_rate": _floats([won[k] for k in used])} if self.win_rate else {}),
             **({"rival": rival} if "rival" in row else {}),
         }
         edge = {
@@ -246,15 +250,15 @@ def _own(row: Row) -> int:
     return len(row["tokens"]) - sum(row.get("rival", ()))
 
 
-def pairless(phase: int, without: int, prompts: int) -> str:
-    """Return a sentence on a phase, counted from 0, of which so many prompts, one or more, give no pair."""
-    lost = "nothing of it is learned from" if without == prompts else "they are not learned from"
-    return (
 def paired(group: Group) -> bool:
     """Whether a prompt has a pair that is learned from: a label may leave pairs out by weight 0, as XPO's does."""
     return bool(group.columns.edge["weight"].any())
 
 
+def pairless(phase: int, without: int, prompts: int) -> str:
+    """Return a sentence on a phase, counted from 0, of which so many prompts, one or more, give no pair."""
+    lost = "nothing of it is learned from" if without == prompts else "they are not learned from"
+    return (
         f"phase {phase + 1}: {without} of {prompts} prompts give no pair, since their responses are judged alike or "
         f"are the same, so {lost}; the metric `pairless` has the share at every step: draw more responses (rollout.k), "
         "or choose a judge that tells them apart."
