@@ -77,8 +77,10 @@ def _of_few(config: RunConfig, rollout: RolloutConfig, objective: Objective, set
 
 
 def _of_redraw(config: RunConfig, rollout: RolloutConfig, objective: Objective, settings: Any) -> str:
+    """Offer it where the judge teaches nothing by judging alike; a KL does still, of which docs/on-policy.md tells."""
+    ties = objective.data == "prompts" and objective.needs(settings).ties
     compares = objective.data == "pairs" or objective.responses(settings) > 1
-    if rollout.redraw and not compares:
+    if rollout.redraw and (ties or not compares):
         return (
             f"rollout.redraw is {rollout.redraw}, but objective {config.objective['name']}, as it is set, learns from "
             "responses that are all judged alike too; leave it out."
