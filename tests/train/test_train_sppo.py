@@ -16,6 +16,8 @@ from logratio.train.drawn import Choice, win_rates
 CYCLE = np.array([[0.5, 0.8, 0.1], [0.2, 0.5, 0.7], [0.9, 0.3, 0.5]])
 """Probability that the arm of the row is preferred to that of the column."""
 POLICY = np.array([0.6, 0.3, 0.1])
+NASH = np.array([2, 4, 3]) / 9
+"""No arm is preferred to this mixture, nor is it to any."""
 
 
 def row(arms):
@@ -78,3 +80,33 @@ def test_win_rates_are_counted_once_a_prompt_and_for_the_objective_that_reads_th
         group = choice.group(row((0, 1, 2, 2, 1)))
         assert ("win_rate" in group.columns.response, len(asked)) == (count == 1, count)
         asked.clear()
+
+
+def weighed(policy, edges, count=3):
+    """Everything that a policy may draw, weighed by its probability, as the groups of a phase."""
+    objective = objectives.load("sppo")
+    choice = Choice.of(objective, objective.settings(), RolloutConfig(k=count, edges=edges))
+    drawn = [row(arms) | {"weight": float(policy[list(arms)].prod())} for arms in product(range(3), repeat=count)]
+    groups = [choice.group(each) for each in drawn if len({*map(tuple, each["tokens"])}) > 1]
+    batch = pack(groups)
+    return batch.with_token(reference=torch.tensor(np.log(policy))[batch.target_R.long() - 5])
+
+
+def expected(batch, logp_V, beta):
+    """The loss of a policy whose log-probs of the three arms are given, as if all that may be drawn had been."""
+    objective = objectives.load("sppo")
+    losses = objective.losses(Logps(logp_V[batch.target_R.long() - 5]), batch, objective.settings(beta=beta))
+    return (losses["sppo"] * batch.edge["weight"]).sum()
+
+
+def slope_at(policy, edges):
+    leaf_V = torch.tensor(np.log(policy)).requires_grad_()
+    (slope_V,) = torch.autograd.grad(expected(weighed(policy, edges), leaf_V, 1.0), leaf_V)
+    return slope_V.abs().max().item()
+
+
+def test_all_pairs_rest_at_the_equilibrium_of_the_game_and_the_best_with_the_worst_do_not():
+    """Each response is in as many pairs as others differ from it, whoever wins; the best is picked because it won."""
+    assert np.allclose(CYCLE @ NASH, 0.5, rtol=0, atol=1e-15)
+    assert slope_at(NASH, "all") < 1e-6 < 1e-2 < slope_at(NASH, "best_worst")
+    assert slope_at(POLICY, "all") > 1e-2
