@@ -16,7 +16,10 @@ PHASES = {
     ),
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
     "judge_calls": Metric(
-        "Calls to the judge", "requests sent to a judge's server, over the step's prompts; first pass only", "requests"
+        "Calls to the judge",
+        "requests sent to a judge's server, over the prompts of a step (first pass only; the first step has the checks' "
+        "before it too) or of an evaluation",
+        "requests",
     ),
     "judge_cached": Metric(
         "Judgements from the cache", "answers of a judge's server that were at hand; first pass only", "answers"
@@ -33,7 +36,8 @@ PHASES = {
     ),
     "pairless": Metric(
         "Prompts without a pair",
-        "share of prompts of whose responses no two make a pair: judged alike, or the same text; objectives of pairs",
+        "share of prompts of whose responses no two make a pair: judged alike, or the same text; objectives "
+        "all of whose terms are of pairs",
         "share",
     ),
     "dead_groups": Metric(
