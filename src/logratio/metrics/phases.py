@@ -17,8 +17,8 @@ PHASES = {
     "judge_failures": Metric("No verdict", "prompts of the step of which the judge gave none", "prompts"),
     "judge_calls": Metric(
         "Calls to the judge",
-        "requests sent to a judge's server, over the prompts of a step (first pass only; the first step has the checks' "
-        "before it too) or of an evaluation",
+        "requests sent to a judge's server, over the prompts of a step (first pass only; the first step has those of "
+        "the checks before it too) or of an evaluation",
         "requests",
     ),
     "judge_cached": Metric(
