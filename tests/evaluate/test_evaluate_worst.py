@@ -120,7 +120,10 @@ def test_the_command_writes_prompts_that_both_label_and_sample_read(run, tmp_pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--worst", "2"], "--worst picks prompts for a file"),
+        (["--worst", "2"], "--worst and --best choose what goes into a file"),
+        (["--best", "--judge", "j.py:f"], "--worst and --best choose what goes into a file"),
+        (["--best", "--output", "o"], "--best takes one --judge"),
+        (["--best", "--worst", "2", "--output", "o"], "keep one of them"),
         (["--worst", "2", "--output", "o"], "give --by margin, judge or disagreement"),
         (["--by", "margin", "--output", "o"], "give --worst N"),
         (["--worst", "2", "--by", "judge", "--output", "o"], "--by judge takes one --judge"),

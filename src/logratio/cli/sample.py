@@ -35,7 +35,7 @@ def run(
         str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
     ] = None,
     k: Annotated[
-        PositiveInt | None, Parameter(name="--k", help="Samples a prompt; default: 1, and 2 with --output.")
+        PositiveInt | None, Parameter(name="--k", help="Samples a prompt; default: 1, 2 with --output, 4 with --best.")
     ] = None,
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of a response.")] = 128,
     temperature: Annotated[NonNegativeFloat, Parameter(help="0 takes the likeliest token.")] = 1.0,
@@ -47,8 +47,11 @@ def run(
         Literal["judge", "margin", "disagreement"] | None,
         Parameter(help="Which come first: lowest score, smallest implicit-reward margin, or two judges at odds."),
     ] = None,
+    best: Annotated[
+        bool, Parameter(negative=(), help="With --output: of a prompt's k samples the one the judge scores highest.")
+    ] = False,
     judge: Annotated[
-        list[str] | None, Parameter(help="With --by judge or disagreement: a judge, as `logratio eval` takes it.")
+        list[str] | None, Parameter(help="With --best or --by: a judge, as `logratio eval` takes it.")
     ] = None,
 ) -> None:
     """Show the policy's samples beside the reference's, or write them to a file."""
@@ -63,13 +66,12 @@ def run(
             raise ConfigError(
                 "--output writes the policy's samples alone, so --reference says nothing there; leave it out."
             )
-        from .samples import pick_of, questions_of, write
+        from .samples import Wanted, questions_of, write
 
-        pick = pick_of(worst, by, judge)
-        write(run_or_model, questions_of(prompt, data), output, pick, {"k": k or 2, **settings}, tell)
+        write(run_or_model, questions_of(prompt, data), output, Wanted(best, worst, by, judge or ()), k, settings, tell)
         return
-    if worst or by or judge:
-        raise ConfigError("--worst picks prompts for a file; name it with --output.")
+    if worst or by or best or judge:
+        raise ConfigError("--worst and --best choose what goes into a file; name it with --output.")
     from ..evaluate.sample import side_by_side
 
     prompts: Any = prompt

@@ -1,4 +1,4 @@
-"""What `logratio sample --output` writes: samples of given prompts, or of those prompts that should be judged next."""
+"""What `logratio sample --output` writes: samples of prompts, or of those to be judged next, or the best of each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..config import DataPart, JudgeConfig
 from ..errors import ConfigError
+from ..evaluate.best import best
 from ..evaluate.draw import Question, asked, draw, read_questions, rows_of
 from ..evaluate.worst import By, worst
 from ..files import write_rows
@@ -58,7 +59,40 @@ def pick_of(
     return Pick(n, by, judges or ())
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the options choose for the file: the best sample of each prompt, or so many prompts by a rule."""
+
+    best: bool
+    worst: int | None
+    by: By | None
+    judges: Sequence[str]
+
+
 def write(
+    run_or_model: str,
+    questions: Sequence[Question],
+    out: Path,
+    wanted: Wanted,
+    k: int | None,
+    settings: dict[str, Any],
+    tell: Callable[[str], None],
+) -> None:
+    """Write a file of samples as the options want it; settings are those of `draw`, but for k.
+
+    Raises:
+        ConfigError: Options are missing, or do not go together.
+    """
+    if not wanted.best:
+        pick = pick_of(wanted.worst, wanted.by, wanted.judges)
+        write_picked(run_or_model, questions, out, pick, {"k": k or 2, **settings}, tell)
+    elif wanted.worst or wanted.by:
+        raise ConfigError("--best keeps responses and --worst picks prompts; keep one of them.")
+    else:
+        write_best(run_or_model, questions, out, wanted.judges, {"k": k or 4, **settings}, tell)
+
+
+def write_picked(
     run_or_model: str,
     questions: Sequence[Question],
     out: Path,
@@ -83,6 +117,38 @@ def write(
     tell(
         f"{settings['k'] * len(rows):,} samples of {len(rows):,} prompts are in {out}; judge them with: "
         f"logratio label {out}"
+    )
+
+
+def write_best(
+    run_or_model: str,
+    questions: Sequence[Question],
+    out: Path,
+    judges: Sequence[str],
+    settings: dict[str, Any],
+    tell: Callable[[str], None],
+) -> None:
+    """Write one row a prompt with the response that a judge scores highest, as data of demonstrations."""
+    if not questions:
+        raise ConfigError("--best needs prompts to answer; name them with --data FILE or --prompt TEXT.")
+    if len(judges) != 1:
+        raise ConfigError(
+            f"--best takes one --judge, who says which sample it is, and {len(judges)} are given; give one."
+        )
+    with ExitStack() as stack:
+        found = best(run_or_model, questions, _opened(judge_named(judges[0]), stack), tell=tell, **settings)
+    told = [{"of": settings["k"], "score": one.value} for one in found]
+    rows = [
+        {**one.question.row, "completion": one.samples[0].text, "best": its}
+        for one, its in zip(found, told, strict=True)
+    ]
+    write_rows(out, rows)
+    if len(rows) < len(questions):
+        lost = len(questions) - len(rows)
+        tell(f"the judge has no verdict on {lost:,} of {len(questions):,} prompts, which are left out")
+    tell(
+        f"the best of {settings['k']} samples of {len(rows):,} prompts are in {out}; imitate them with: "
+        f"logratio train --objective sft --data {out}"
     )
 
 

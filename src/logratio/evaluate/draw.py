@@ -23,7 +23,7 @@ from ..rollout.generate import generate, plainly, stop_tokens
 
 _JUDGED = (  # what rows of our own and of known data sets hold of responses and of verdicts on them
     *("chosen", "rejected", "completion", "response", "output", "messages", "conversations", "label", "labels"),
-    *("responses", "models", "tokens", "ended", "scores", "ranks", "comparisons", "drawn", "worst"),
+    *("responses", "models", "tokens", "ended", "scores", "ranks", "comparisons", "drawn", "worst", "best"),
     *("usage", "prompt_tokens", "sampled", "rival", "both_bad", "failed", "replaced", "thoughts"),
     *("response_a", "response_b", "model_a", "model_b", "winner", "annotator", "task", "seconds", "judged"),
     *("response1", "response2", "response_1", "response_2", "preference_strength", "overall_preference"),

@@ -83,10 +83,8 @@ def worst(
     drawn = draw(
         run_or_model, questions, k=k, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, tell=tell
     )
-    answers = [tuple(answer_of(one.text) for one in samples) for samples in drawn]
-    asked = [Asked(q.record.prompt, own, q.others) for q, own in zip(questions, answers, strict=True)]
-    scores = np.array([_scores(judge, asked, k) for judge in judges])
-    value, order = ranked(by, scores, answers)
+    scores = np.array([scored(judge, questions, drawn) for judge in judges])
+    value, order = ranked(by, scores, list(map(_answers, drawn)))
     return [Picked(questions[i], drawn[i], float(value[i])) for i in order[:n]]
 
 
@@ -123,7 +121,18 @@ def _mean(values: Floats, different: NDArray[np.bool_]) -> Floats:
     return mean
 
 
-def _scores(judge: Judge, asked: Sequence[Asked], k: int) -> list[list[float]]:
-    """Return a judge's scores, NaN for a prompt without a verdict."""
+def scored(judge: Judge, questions: Sequence[Question], drawn: Sequence[Sequence[Drawn]]) -> list[list[float]]:
+    """Return a judge's scores of each prompt's samples, NaN for a prompt without a verdict."""
+    asked = [
+        Asked(question.record.prompt, _answers(own), question.others)
+        for question, own in zip(questions, drawn, strict=True)
+    ]
     verdicts = [scorable(verdict) for verdict in judge(asked)]
-    return [[float("nan")] * k if verdict.failed else list(scores_of(verdict, k)) for verdict in verdicts]
+    return [
+        [float("nan")] * len(own) if verdict.failed else list(scores_of(verdict, len(own)))
+        for verdict, own in zip(verdicts, drawn, strict=True)
+    ]
+
+
+def _answers(samples: Sequence[Drawn]) -> tuple[str, ...]:
+    return tuple(answer_of(one.text) for one in samples)
