@@ -46,7 +46,7 @@ def wait(browser, expression):
     done = (
         f"new Promise((done) => {{ const look = () => ({expression}) ? done(true) : setTimeout(look, 20); look(); }})"
     )
-    assert browser.evaluate(f"Promise.race([{done}, new Promise((done) => setTimeout(() => done(false), 8000))])")
+    assert browser.evaluate(f"Promise.race([{done}, new Promise((done) => setTimeout(() => done(false), 30000))])")
 
 
 def click(browser, selector):
