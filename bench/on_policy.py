@@ -17,6 +17,7 @@ from typing import Any
 
 from . import environment, machine, process, texts, workload
 from .peer_grpo import VARIANTS
+from .shapes import POSITIONS
 
 JUDGE = "def score(prompts, responses, rows):\n    return [text.count('e') / 10 for text in responses]\n"
 SIZES = ("7m", "60m")
@@ -57,6 +58,7 @@ def _case(size: str, options: argparse.Namespace, python: Path) -> dict[str, Any
         "prompts_a_step": options.prompts,
         "k": options.k,
         "tokens": options.tokens,
+        "max_length": POSITIONS,
         "steps": options.steps,
         "beta": 0.04,
         "lr": 1e-6,
@@ -121,7 +123,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         rollout={"k": spec["k"], "max_new_tokens": spec["tokens"]},
         output=str(output),
         template="none",
-        tokens={"max_length": 4096},
+        tokens={"max_length": spec["max_length"]},
         eval={"holdout": 0, "samples": 0},
         every={"eval": 1, "checkpoint": 1},
         train={
