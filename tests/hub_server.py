@@ -21,12 +21,13 @@ class Hub:
         files: Name → file → bytes, as of the last commit.
         messages: Of the commits.
         met: (method, path) of every request.
+        drops: Parts of paths on which it hangs up.
     """
 
     def __init__(self):
         self.url = ""
         self.repositories, self.files, self.stored = {}, {}, {}
-        self.messages, self.met = [], []
+        self.messages, self.met, self.drops = [], [], set()
 
     def answer(self, method, path, token, body):
         """Return status and JSON."""
@@ -95,6 +96,9 @@ def served():
         def _respond(self):
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
+            if any(part in self.path for part in hub.drops):
+                self.close_connection = True
+                return
             status, answer = hub.answer(self.command, self.path.partition("?")[0], token, body)
             sent = json.dumps(answer).encode()
             self.send_response(status)

@@ -130,6 +130,16 @@ def test_a_folder_is_sent_in_one_commit_and_again(here, hub):
     assert hub.messages[-2:] == ["Model pushed by logratio"] * 2
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+@pytest.mark.parametrize("part", ["/store/", "someone/dropped/commit/"])
+def test_a_connection_that_breaks_off_says_so(part, here, hub, monkeypatch):
+    monkeypatch.setattr(hub, "drops", {part})
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's own attempts
+    with pytest.raises(LogratioError, match="broke off while someone/dropped was sent"):
+        push(here, "someone/dropped")
+    assert "someone/dropped" not in hub.files
+
+
 @pytest.mark.parametrize(
     ("token", "name", "said"),
     [

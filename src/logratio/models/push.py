@@ -61,13 +61,20 @@ def push(folder: Path, name: str, *, private: bool = False) -> str:
     except HfHubHTTPError as error:
         raise HubError(_refused(error.response.status_code, hub, name)) from None
     except Exception as error:
-        if not isinstance(error, OSError) and not type(error).__module__.startswith("httpx"):
+        if not _of_the_way(error):
             raise
         raise HubError(
             f"the connection to {hub} broke off while {name} was sent ({type(error).__name__}); run the same command "
             "again: what has arrived is not sent twice."
         ) from None
     return f"{hub}/{name}"
+
+
+def _of_the_way(error: BaseException | None) -> bool:
+    """Whether the transport failed, whose errors huggingface_hub passes on as they are, or as causes of its own."""
+    while error is not None and not type(error).__module__.startswith("httpx"):  # httpx2 where that is what it uses
+        error = error.__cause__
+    return error is not None
 
 
 def _no_name(name: str) -> str:
