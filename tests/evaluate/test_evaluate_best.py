@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from small_models import made_run, model, nudged, save, word_tokenizer
+from small_models import WORDS, made_run, model, nudged, save, word_tokenizer
 
 from logratio.cli.app import main
 from logratio.data.api import tokenize
 from logratio.errors import ConfigError
 from logratio.evaluate.best import best
 from logratio.evaluate.draw import asked, draw
+from logratio.evaluate.worst import scored
 from logratio.rollout.judge import Verdict
 
 PROMPTS = [" the film was", " I", " a plot", " so is the music"]
@@ -64,3 +65,12 @@ def test_the_command_writes_demonstrations(run, tmp_path, capsys):
     assert [row["topic"] for row in rows] == [0, 1, 2, 3]
     assert all(row["best"] == {"of": 3, "score": len(row["completion"])} for row in rows)
     assert [len(group.edges) for group in tokenize(rows, word_tokenizer(), kind="demonstrations")] == [0] * 4
+
+
+def test_a_thought_that_the_prompt_opened_and_nothing_closed_is_not_judged():
+    tokenizer = word_tokenizer(["<think>" if word == "so" else word for word in WORDS])
+    questions = asked([" very <think>", " very good"])
+    drawn = draw(model(), questions, tokenizer=tokenizer, k=3, max_new_tokens=6)
+    thinking, plain = scored(Longest(), questions, drawn)
+    assert thinking == [0, 0, 0] and plain == [len(one.text) for one in drawn[1]] and max(plain) > 0
+    assert all(one.text for one in drawn[0])

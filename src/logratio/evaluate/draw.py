@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..logps.subject import Subject, opened, subject_of
 from ..models.dropout import returns_dropout
 from ..records import Origin, Prompt, Text
 from ..rollout.generate import generate, plainly, stop_tokens
+from ..rollout.judge import opens_thought
 
 _JUDGED = (  # what rows of our own and of known data sets hold of responses and of verdicts on them
     *("chosen", "rejected", "completion", "response", "output", "messages", "conversations", "label", "labels"),
@@ -52,11 +54,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A sample: its text without special tokens, how many tokens it has, and whether it ended by itself."""
+    """A sample.
+
+    Attributes:
+        text: Without special tokens.
+        tokens: How many it has.
+        ended: Whether it ended by itself.
+        opened: Whether its prompt opened a thought, with which the text then begins.
+    """
 
     text: str
     tokens: int
     ended: bool
+    opened: bool = False
 
 
 def as_json(text: Text) -> str | list[dict[str, Any]]:
@@ -156,13 +166,11 @@ def draw(
             temperature=temperature,
             seed=seed,
         )
-        decode = own.tokenizer.decode
+        opened_P = [opens_thought(prompt, own.tokenizer) for prompt in ids]
+        decode = partial(own.tokenizer.decode, skip_special_tokens=True)
         return [
-            [
-                Drawn(decode(one.tokens.tolist(), skip_special_tokens=True), len(one.tokens), bool(one.ended))
-                for one in samples
-            ]
-            for samples in drawn
+            [Drawn(decode(one.tokens.tolist()), len(one.tokens), bool(one.ended), thought) for one in samples]
+            for thought, samples in zip(opened_P, drawn, strict=True)
         ]
 
 

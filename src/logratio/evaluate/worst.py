@@ -135,4 +135,4 @@ def scored(judge: Judge, questions: Sequence[Question], drawn: Sequence[Sequence
 
 
 def _answers(samples: Sequence[Drawn]) -> tuple[str, ...]:
-    return tuple(answer_of(one.text) for one in samples)
+    return tuple(answer_of(one.text, opened=one.opened) for one in samples)
