@@ -198,7 +198,7 @@ PANELS = (
         "Correlation of margin with length",
         {"length_correlation": ""},
         "",
-        "Pearson's r with the difference in length; far from 0, length is a part of what is rewarded.",
+        "With the difference in length, through the origin; far from 0, length is a part of what is rewarded.",
         0.0,
     ),
     Panel("Calibration error", {"ece": ""}, "", "Implied win probabilities against the shares that won."),
