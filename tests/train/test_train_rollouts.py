@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import small_run
 import torch
-from test_train_resume import kill_test
 
 from logratio import objectives
 from logratio.batch.needs import Needs
@@ -214,13 +213,6 @@ def test_a_phase_that_had_begun_is_not_drawn_anew_from_other_weights(grpo, tmp_p
     (tmp_path / "run" / "rollouts" / "phase-000001.jsonl").unlink()
     with pytest.raises(CheckpointError, match=r"phase-000001\.jsonl holds what the run was learning from"):
         small_run.run(**again, resume="auto")
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_while_it_draws_or_trains_goes_on_bit_for_bit(tmp_path):
-    arguments = world(tmp_path, n=40)
-    named = {name: arguments[name] for name in ("judge", "objective", "rollout", "train.batch_size")}
-    kill_test(tmp_path, named, moments=[(0.1, 0.4), (0.3, 0.7), (0.5, 0.9)])
 
 
 def test_the_other_fields_of_a_row_reach_the_judge_and_its_prompt_is_all_that_is_needed(tmp_path):
