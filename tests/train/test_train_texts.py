@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_run
 import torch
+from preflight_runs import checked
 from test_train_gradient import learner_of, off
 from test_train_rollouts import trained, world
 
@@ -16,6 +17,7 @@ from logratio.objectives.mixture import with_texts
 from logratio.testing.cases import case
 from logratio.train.checkpoint import load, name_of
 from logratio.train.gradient import metric_names, step_gradient
+from logratio.train.preflight.texts import CHECKS
 from logratio.train.recipe import resolve
 from logratio.train.source import Step
 from logratio.train.texts import beside
@@ -78,6 +80,27 @@ def test_a_run_goes_through_its_texts_again_and_again_and_goes_on_bit_for_bit(tm
     assert trained(tmp_path / "again") == trained(run)
     weights = [load(folder / "checkpoints" / name_of(8))[0] for folder in (run, tmp_path / "again")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_texts_are_looked_at_before_the_run_as_the_data_of_any_imitation(tmp_path):
+    words = small_run.WORDS
+
+    def found(texts):
+        file = small_run.write_rows(tmp_path / "texts.jsonl", [{"text": text} for text in texts])
+        every = checked({**world(tmp_path), "objective": "ppo", "texts.data": str(file)}).items()
+        return {name.removeprefix("texts_"): each for name, each in every if name.startswith("texts_")}
+
+    sound = found(f" the {word} is good" for word in words)
+    assert [*sound] == [name for name, _ in CHECKS] and {each.level for each in sound.values()} == {"fine"}
+    shown = sound["tokens_shown"].examples[0].texts
+    assert shown == {"prompt, read only": "<s>", "response, trained on": " the the is good</s>"}
+    assert "one BOS, and it ends with one trained end token" in sound["sequence_ends"].says
+
+    ill = found([*(f" the<s> {word}" for word in words[:4]), *(f" zebra {word}" for word in words[:4]), " film" * 99])
+    assert {name for name, each in ill.items() if each.level != "fine"} == {"sequence_ends", "unknown_tokens", "cut"}
+    assert ill["sequence_ends"].level == "stop" and "4 of 9 responses hold a BOS inside" in ill["sequence_ends"].says
+    assert ill["unknown_tokens"].says.startswith("Texts: 4.4% of 91 response tokens are '<unk>' (first: data row 4)")
+    assert "1 of 9 go beyond tokens.max_length 64 (the longest has 101)" in ill["cut"].says
 
 
 REFUSED = {

@@ -31,7 +31,7 @@ def lines(finding: Mapping[str, Any], verdict: str) -> list[Text]:
     out = [head]
     if verdict != "pass" and finding["remedy"]:
         out.append(Text(f"      {one_line(finding['remedy'])}"))
-    shown = verdict != "pass" or finding["name"] == "tokens_shown"
+    shown = verdict != "pass" or finding["name"].endswith("tokens_shown")
     for example in finding["examples"] if shown else ():
         out.append(Text(f"      {one_line(example['origin'])}", style="dim"))
         for name, text in example["texts"].items():

@@ -96,7 +96,7 @@ class ProgressLines:
         self._passed += verdict == "pass" or finding["name"] == "budget"
         if finding["name"] == "budget" and not self._passes:  # the last one before the first step
             self._console.print(f"pass  {self._passed} checks. {found.one_line(finding['says'])}")
-        elif self._passes or verdict != "pass" or finding["name"] == "tokens_shown":
+        elif self._passes or verdict != "pass" or finding["name"].endswith("tokens_shown"):
             for line in found.lines(finding, verdict):
                 self._console.print(line)
 

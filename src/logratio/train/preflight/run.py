@@ -17,7 +17,7 @@ from ...findings import Finding, worst
 from ..distributed import World
 from ..memory import drawing_within_memory, within_memory
 from ..rundir import RunDirectory
-from . import amount, forwards, fresh, gradients, plan, reference, rows, tokens
+from . import amount, forwards, fresh, gradients, plan, reference, rows, texts, tokens
 from .budget import MOST, TIMED, USUAL, Budget, lasting, planned_seconds
 from .scene import FEW, Scene
 from .steps import FirstSteps
@@ -96,6 +96,9 @@ class Preflight:
         """
         for name, check in _ON_TOKENS if scene.config.rollout is None else _ON_PROMPTS:
             self.look(name, partial(check, scene))
+        if scene.data.texts is not None:
+            for name, check in texts.CHECKS:
+                self.look(f"texts_{name}", partial(texts.look, check, scene, scene.data.texts))
         self._rows = scene
         self._decide()
 
