@@ -46,9 +46,10 @@ def log_ratio(own):
     return own.columns.token["old"] - own.columns.token["reference"]
 
 
-def labelled(groups, **settings):
-    chosen = PpoSettings(**settings)
-    return label(groups, chosen, {"kl_coefficient": chosen.beta})
+def labelled(groups, centre_scores=False, **settings):
+    """Label a first phase, with scores as they are unless asked otherwise."""
+    chosen = PpoSettings(centre_scores=centre_scores, **settings)
+    return label(groups, chosen, PPO.state(chosen))
 
 
 def columns(groups, name):
@@ -83,6 +84,43 @@ def test_with_lambda_and_gamma_1_the_advantage_is_what_is_still_to_come_less_the
     to_come = np.concatenate([part[::-1].cumsum()[::-1] for part in np.split(reward, [3])])
     assert made.columns.token["advantage"] == pytest.approx(to_come - own.columns.token["value_old"], abs=1e-12)
     assert made.columns.token["return"] == pytest.approx(to_come, abs=1e-12)
+
+
+def test_what_the_first_phase_earns_beyond_its_values_is_taken_from_all_scores():
+    """With γ = 1 that is a critic which begins higher by as much: what is trained on differs in nothing else."""
+    groups = [group(3, 1, 2, score=[0.4, 0.6, 0.8], seed=seed) for seed in range(3)]
+    settings = {"lam": 0.9, "whiten": False, "missing_eos": None}
+    made, state = labelled(groups, centre_scores=True, **settings)
+    origin = state["score_origin"]
+    earned = [part.sum() for own in groups for part in np.split(rewards(own, PpoSettings(**settings), 0.05), [3, 4])]
+    first = [value for own in groups for value in own.columns.token["value_old"][[0, 3, 4]]]
+    assert origin == pytest.approx(np.mean(earned) - np.mean(first), abs=1e-12)
+    higher = [own.with_columns(token={"value_old": own.columns.token["value_old"] + origin}) for own in groups]
+    bare, _ = labelled(higher, **settings)
+    assert columns(made, "advantage") == pytest.approx(columns(bare, "advantage"), abs=1e-12)
+    assert columns(made, "return") == pytest.approx(columns(bare, "return") - origin, abs=1e-12)
+
+
+def test_a_constant_added_to_all_scores_changes_nothing_and_later_phases_keep_the_origin():
+    def phase(seed, shift, state=None):
+        groups = [group(3, 1, 2, seed=seed), group(2, 2, seed=seed + 1)]
+        for own in groups:
+            own.columns.response["score"] += shift
+        return label(groups, settings, state or PPO.state(settings))
+
+    settings = PpoSettings(missing_eos=None)
+    (first, state), (shifted, other) = phase(0, 0.0), phase(0, 5.0)
+    assert columns(first, "advantage") == pytest.approx(columns(shifted, "advantage"), abs=1e-9)
+    assert other["score_origin"] == pytest.approx(state["score_origin"] + 5, abs=1e-12)
+    (second, later), (again, _) = phase(8, 0.0, state), phase(8, 5.0, other)
+    assert later["score_origin"] == state["score_origin"]
+    assert columns(second, "return") == pytest.approx(columns(again, "return"), abs=1e-9)
+
+
+def test_a_first_phase_without_a_verdict_leaves_the_origin_to_the_next():
+    lost = [group(2, 2, score=[np.nan, np.nan], weight=[0.0, 0.0])]
+    _, state = labelled(lost, centre_scores=True)
+    assert (state["score_origin"], state["score_begun"]) == (0.0, 0.0)
 
 
 def test_advantages_are_whitened_over_the_whole_phase_and_returns_are_not():
@@ -128,12 +166,12 @@ def test_an_adaptive_beta_follows_the_phases_kl_and_a_fixed_one_stays():
     penalty = np.mean([part.sum() for own in groups for part in np.split(log_ratio(own), [3])])
     chosen = {"kl_target": 0.05, "kl_horizon": 100.0, "beta": 0.3}
     made, state = labelled(groups, **chosen)
-    assert state == {"kl_coefficient": next_beta(0.3, penalty, target=0.05, responses=8, horizon=100.0)}
+    assert state["kl_coefficient"] == next_beta(0.3, penalty, target=0.05, responses=8, horizon=100.0)
     assert state["kl_coefficient"] != 0.3
     assert made[0].columns.group["kl_coefficient"] == pytest.approx([0.3])  # the phase's own rewards have the old one
-    assert labelled(groups, beta=0.3)[1] == {"kl_coefficient": 0.3}
+    assert labelled(groups, beta=0.3)[1]["kl_coefficient"] == 0.3
     settings = PpoSettings(**chosen)
-    later, _ = label(groups, settings, {"kl_coefficient": 0.6})
+    later, _ = label(groups, settings, {**PPO.state(settings), "kl_coefficient": 0.6})
     assert later[0].columns.group["kl_coefficient"] == pytest.approx([0.6])
 
 

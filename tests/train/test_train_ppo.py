@@ -59,13 +59,14 @@ def test_a_phase_on_disk_is_labelled_again_to_what_was_learned_from(whole):
     assert judged and {"old", "reference", "value_old"} <= judged[0]["columns"].keys()
     beta = rows[0]["state"]["kl_coefficient"]
     assert beta == pytest.approx(trained(whole)[4]["kl_coefficient"], rel=1e-6)
+    origin = rows[0]["state"]["score_origin"]
     returns, sizes = [], []
     for row in judged:
         columns = {name: np.array(values) for name, values in row["columns"].items()}
         lengths = [len(own) for own in row["tokens"]]
         reward = -beta * (columns["old"] - columns["reference"])
         score = [one if ended else -1.0 for one, ended in zip(row["scores"], row["ended"], strict=True)]
-        reward[np.cumsum(lengths) - 1] += score
+        reward[np.cumsum(lengths) - 1] += np.array(score) - origin
         ends = np.cumsum(lengths)[:-1]
         for part, value in zip(np.split(reward, ends), np.split(columns["value_old"], ends), strict=True):
             ahead, advantage = 0.0, 0.0
@@ -84,7 +85,8 @@ def test_beta_follows_the_kl_from_phase_to_phase_and_is_kept(whole):
     assert len({row["kl_coefficient"] for row in rows[:4]}) == 1
     assert rows[0]["kl_coefficient"] == pytest.approx(0.05)
     assert rows[4]["kl_coefficient"] != rows[0]["kl_coefficient"]
-    assert set(progress.state) == {"kl_coefficient"} and progress.state["kl_coefficient"] > 0
+    assert set(progress.state) == {"kl_coefficient", "score_origin", "score_begun"}
+    assert progress.state["kl_coefficient"] > 0 and progress.state["score_begun"] == 1
 
 
 @pytest.mark.parametrize("after", [pytest.param(1, marks=SLOW), pytest.param(4, marks=SLOW), 6])

@@ -38,6 +38,9 @@ class PpoSettings(Settings):
     clip: float = Field(0.2, gt=0, description="ε: ratios beyond 1 ± ε that would gain more have no gradient")
     value_clip: float | None = Field(0.2, gt=0, description="how far values are followed per phase; null: any way")
     value_coefficient: float = Field(0.1, gt=0, description="share of the value loss in the loss")
+    centre_scores: bool = Field(
+        True, description="scores less what the first phase earned beyond its values, so that values begin right"
+    )
     whiten: bool = Field(True, description="advantages of a phase to mean 0 and variance 1")
     whiten_rewards: bool = Field(False, description="rewards of a phase to variance 1, their mean kept")
     missing_eos: float | None = Field(-1.0, description="score of a response that did not end; null: the judge's")
@@ -111,10 +114,11 @@ def next_beta(beta: float, penalty: float, *, target: float, responses: float, h
     return beta * (1 + error * min(responses / horizon, 1.0))
 
 
-def rewards(group: Group, settings: PpoSettings, beta: float) -> NDArray[np.float64]:
+def rewards(group: Group, settings: PpoSettings, beta: float, origin: float = 0.0) -> NDArray[np.float64]:
     """Return the reward of each scored token, [R]: −β·log π_old/π_ref, and at the last one the score besides.
 
-    The score of a response that did not end by itself is `missing_eos`, whatever the judge said.
+    The score of a response that did not end by itself is `missing_eos`, whatever the judge said. All scores are less
+    `origin`.
     """
     length_K = labelling.lengths(group)
     score_K = np.asarray(group.columns.response["score"], np.float64)
@@ -123,23 +127,41 @@ def rewards(group: Group, settings: PpoSettings, beta: float) -> NDArray[np.floa
     score_K = np.where(labelling.counted(group), score_K, 0.0)  # one that failed may be NaN
     reward_R = -beta * labelling.log_ratios(group)
     long_K = length_K > 0
-    reward_R[(np.cumsum(length_K) - 1)[long_K]] += score_K[long_K]
+    reward_R[(np.cumsum(length_K) - 1)[long_K]] += score_K[long_K] - origin
     return reward_R
 
 
+def score_origin(groups: Sequence[Group], settings: PpoSettings, beta: float) -> float | None:
+    """Return what responses earn beyond the value of their first token, in the unit of scores; None where none counts.
+
+    Values that begin at 0 while every score is 0.5 lag behind by 0.5 at each token. Discounted by λ that is an advantage
+    for being near the end, and the policy learns to end before the values have learned anything. With γ = 1, scores
+    less this number are the same as values that begin higher by it.
+    """
+    beyond: list[float] = []
+    for group in groups:
+        earned_K, ends_K = labelling.sums(group, rewards(group, settings, beta)), np.cumsum(labelling.lengths(group))
+        first_K = ends_K - labelling.lengths(group)
+        own_K = labelling.counted(group) & (ends_K > first_K)
+        beyond += list(earned_K[own_K] - group.columns.token["value_old"][first_K[own_K]])
+    return float(np.mean(beyond)) if beyond else None
+
+
 def label(groups: Sequence[Group], settings: PpoSettings, state: Mapping[str, float]) -> Labelled:
-    """Return a phase with token columns `advantage` and `return`, and β for the next.
+    """Return a phase with token columns `advantage` and `return`, and for the next β and the origin of scores.
 
     Whitening takes the mean and the variance over all scored tokens of the phase whose response counts.
     """
-    beta = state["kl_coefficient"]
+    beta, origin, begun = state["kl_coefficient"], state["score_origin"], state["score_begun"]
+    if settings.centre_scores and not begun and (found := score_origin(groups, settings, beta)) is not None:
+        origin, begun = found, 1.0
     length_G = [group.scored for group in groups]
     length_S = np.concatenate([labelling.lengths(group) for group in groups])
     weight_S = np.concatenate([group.columns.response["weight"] * labelling.counted(group) for group in groups])
     weight_R = np.repeat(np.asarray(weight_S, np.float64), length_S)
     if not weight_R.any():  # no response was judged, so that nothing counts
         weight_R = np.ones_like(weight_R)
-    reward_R = np.concatenate([rewards(group, settings, beta) for group in groups])
+    reward_R = np.concatenate([rewards(group, settings, beta, origin) for group in groups])
     value_R = np.concatenate([np.asarray(group.columns.token["value_old"], np.float64) for group in groups])
     if settings.whiten_rewards:
         reward_R = whiten(reward_R, weight=weight_R, centre=False)
@@ -157,7 +179,8 @@ def label(groups: Sequence[Group], settings: PpoSettings, state: Mapping[str, fl
         )
         for group, own, returns in zip(groups, np.split(advantage_R, ends), np.split(return_R, ends), strict=True)
     ]
-    return made, {"kl_coefficient": _following(groups, settings, beta)}
+    following = _following(groups, settings, beta)
+    return made, {"kl_coefficient": following, "score_origin": origin, "score_begun": begun}
 
 
 def _following(groups: Sequence[Group], settings: PpoSettings, beta: float) -> float:
@@ -224,7 +247,7 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     needs=lambda settings: Needs(reference=True, old=True, value=True),
-    state=lambda settings: {"kl_coefficient": settings.beta},
+    state=lambda settings: {"kl_coefficient": settings.beta, "score_origin": 0.0, "score_begun": 0.0},
     update=lambda logps, batch, settings: batch.state,
     label=label,
     suggests={"train.lr": 3e-6},

@@ -150,7 +150,7 @@ def _squared(h: Tensor) -> Tensor:
 
 _PLAIN = {"normalise": "none", "denominator": "constant", "constant": 1}
 _OTHERS = {**_PLAIN, "leave_one_out": True}
-_PPO = {"beta": BETA, "whiten": False}
+_PPO = {"beta": BETA, "whiten": False, "centre_scores": False}
 
 ROWS: tuple[Expectation, ...] = (
     Expectation("rloo", {"beta": BETA}, "uneven", 2, "E r − β·KL", regularised),
