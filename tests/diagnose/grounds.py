@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,20 @@ class Ground:
         """Return the reward of a prompt with its answer."""
         return self.reward(prompt + text)
 
+    def end(self, model: Path) -> tuple[float, float]:
+        """Return the share of a model's answers that end and their mean reward, over 800: a run measures 32 a time."""
+        prompts = [row["prompt"] for row in self.answers["held_out"]][:200]
+        drawn = zip(prompts, answered(model, prompts, k=800 // len(prompts), limit=self.limit), strict=True)
+        own = [(ended, self.told(prompt, text)) for prompt, samples in drawn for text, ended in samples]
+        return fmean(ended for ended, _ in own), fmean(reward for _, reward in own)
+
 
 def nano(seed: int, root: Path) -> Ground:
     """The nano world of a seed."""
     built = build("nano", seed, root=root)
     answers = {split: read_rows(built.folder / f"{split}.jsonl") for split in ("train", "held_out")}
     limit = built.world.scale.response
-    return Ground(f"nano-{seed}", built.model, answers, built.world.reward, lr=1e-3, lora_lr=1e-2, limit=limit)
+    return Ground(f"nano-{seed}", built.model, answers, built.world.reward, lr=1e-3, lora_lr=4e-3, limit=limit)
 
 
 def cheer(text: str) -> float:
@@ -135,18 +143,23 @@ def stories(shared: Path, name: str, root: Path) -> Ground:
             eval={"samples": 0},
             every={"eval": 1.0, "checkpoint": 1.0},
         )
-        made = load_model(str(taught.model))
-        ids = tokenize_prompts(asked, tokenizer=made.tokenizer, template=TemplateConfig(), date=None)
-        stops = stop_tokens(made.model, made.tokenizer)
-        drawn = generate(made.model, ids, k=8, max_new_tokens=STORY, stop_ids=stops, seed=0)
         said = [
-            {"prompt": prompt, "responses": [_text(made.tokenizer, own) for own in samples]}
-            for prompt, samples in zip(asked, drawn, strict=True)
+            {"prompt": prompt, "responses": [text for text, _ in samples]}
+            for prompt, samples in zip(asked, answered(taught.model, asked, k=8, limit=STORY), strict=True)
         ]
         (folder / "answers.json").write_text(json.dumps({"held_out": said[:HELD], "train": said[HELD:]}))
     answers = json.loads((folder / "answers.json").read_text())
     sizes = {"limit": STORY, "train": 384, "held": 120, "neighbours": 4, "batch_size": 8, "few": 0.5, "passes": 2.0}
     return Ground(name, folder / "sft" / "model", answers, cheer, lr=4e-4, lora_lr=2e-3, **sizes)
+
+
+def answered(model: Path, prompts: list[str], *, k: int, limit: int) -> list[list[tuple[str, bool]]]:
+    """Return k samples of each prompt: a text, and whether it ended by itself."""
+    made = load_model(str(model))
+    ids = tokenize_prompts(prompts, tokenizer=made.tokenizer, template=TemplateConfig(), date=None)
+    stops = stop_tokens(made.model, made.tokenizer)
+    drawn = generate(made.model, ids, k=k, max_new_tokens=limit, stop_ids=stops, seed=0)
+    return [[(_text(made.tokenizer, own), own.ended) for own in samples] for samples in drawn]
 
 
 def _text(tokenizer: Any, sample: Any) -> str:

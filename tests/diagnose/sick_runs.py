@@ -1,6 +1,6 @@
 """Runs with one fault each, and healthy ones: what does the diagnosis say of them?
 
-    python tests/diagnose/sick_runs.py run --ground nano --to FOLDER [--only NAME …] [--seeds 10]
+    python tests/diagnose/sick_runs.py run FOLDER [--ground stories-260k] [--only NAME …] [--seeds 10] [--spread]
     python tests/diagnose/sick_runs.py judge FOLDER
 
 `run` trains and keeps the metrics of every run; `judge` reads them again by the thresholds as they are now, and prints
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--objective", default=None)
     parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--spread", action="store_true", help="seeds over DPO and IPO, each in full and with LoRA")
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
     given = parser.parse_args()
     if given.verb == "run":
@@ -182,9 +183,11 @@ def runs(given: argparse.Namespace) -> None:
         else:
             ground = stories(given.shared, given.ground, root)
         setup = makers[name](ground, seed)
-        setup = replace(setup, objective=spelled(setup.objective, given.objective))
+        spread = given.spread and name != "healthy"  # whose recipes differ by themselves
+        objective = ("dpo", "ipo")[seed % 2] if spread else given.objective
+        setup = replace(setup, objective=spelled(setup.objective, objective))
         began = time.process_time()
-        trained(ground, replace(setup, lora=setup.lora or given.lora), output, seed)
+        trained(ground, replace(setup, lora=setup.lora or given.lora or (spread and seed % 4 > 1)), output, seed)
         print(f"{output.parent.name}/{seed}: {time.process_time() - began:.1f} CPU s", flush=True)
 
 

@@ -25,7 +25,11 @@ def test_a_planted_fault_is_named_in_at_least_nine_of_ten_runs(fault, ground, tm
 
 def test_of_twenty_sound_runs_at_most_one_asks_for_a_look_and_none_is_called_after_a_mechanism(ground, tmp_path):
     """A note that is counted as naming a fault names it only where sound runs are without it."""
-    judged = [judge(trained(ground, healthy(ground, seed), tmp_path / str(seed), seed)) for seed in range(2 * RUNS)]
+    runs = [trained(ground, healthy(ground, seed), tmp_path / str(seed), seed) for seed in range(2 * RUNS)]
+    before, judged = ground.end(ground.model), [judge(run) for run in runs]
+    for run in runs:  # else it would not be sound, and a look no false alarm
+        ended, reward = ground.end(run / "model")
+        assert ended > before[0] - 0.05 and reward > before[1], (run, ended, reward)
     alarms = {seed: one.said for seed, one in enumerate(judged) if one.at("look")}
     assert len(alarms) <= 1, alarms
     noted = {name for fault in MECHANISMS for name in FAULTS[fault][1]}
