@@ -1,13 +1,16 @@
 """Checks of runs on fresh responses: each passes on a sound run and finds its planted fault."""
 
+import copy
 import json
+from contextlib import suppress
 from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
 import small_run
+import torch
 from preflight_runs import checked
-from test_train_rollouts import files, world
+from test_train_rollouts import files, trained, world
 
 from completions_server import Completions
 from logratio.errors import PreflightError
@@ -17,6 +20,8 @@ from logratio.train import assemble, rollouts
 from logratio.train.preflight import fresh
 
 NAMES = ["generation_template", "stop_tokens", "judge_answers", "sampler_agrees", "enough_responses"]
+DURING = ["checkpoint_reload", "parameters_moved", "sampler_follows", "updates_kept"]
+"""Of the run's own steps: the first checkpoint, two steps, the second phase, and the last of twenty or of all."""
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +33,9 @@ def test_a_sound_run_passes_and_its_numbers_are_those_of_one_without_checks(argu
     told = []
     run = small_run.run(**arguments, preflight=True, output=str(tmp_path / "run"), on_event=told.append).directory
     found = {each["name"]: each for each in json.loads((run / "preflight.json").read_text())}
-    assert [*found] == NAMES and {each["level"] for each in found.values()} == {"fine"}
-    assert [event.data["finding"]["name"] for event in told if event.kind == "preflight"] == NAMES
+    assert [*found] == [*NAMES, *DURING] and {each["level"] for each in found.values()} == {"fine"}
+    assert [event.data["finding"]["name"] for event in told if event.kind == "preflight"] == [*NAMES, *DURING]
+    assert found["sampler_follows"]["figures"]["phase"] == 2 and found["parameters_moved"]["figures"]["steps"] == 2
     (shown,) = found["judge_answers"]["examples"]
     drawn = [json.loads(line) for line in (run / "rollouts" / "phase-000001.jsonl").read_text().splitlines()]
     texts = [text for name, text in shown["texts"].items() if name.startswith("response")]
@@ -124,3 +130,38 @@ def test_responses_between_which_nothing_can_be_learned_are_told(arguments, faul
     assert found.level == "look" and says in found.says
     if "rollout" not in fault:  # where each response is learned from by itself, that is no fault
         assert checked({**arguments, **fault, "objective": "ppo"})["enough_responses"].level == "fine"
+
+
+def of_steps(arguments, run):
+    """What is found in the first steps of a run that may be stopped by it, by name."""
+    with suppress(PreflightError):
+        small_run.run(**arguments, preflight=True, output=str(run))
+    kept = json.loads((run / "preflight.json").read_text())
+    return {each["name"]: each for each in kept if each["name"] in DURING}
+
+
+def test_a_sampler_that_keeps_the_weights_of_the_beginning_stops_the_run_as_its_second_phase_begins(
+    arguments, tmp_path, monkeypatch
+):
+    held = []
+
+    def stale(model):
+        held.append(copy.deepcopy(model)) if not held else None
+        return BuiltIn(held[0])
+
+    monkeypatch.setattr(rollouts, "BuiltIn", stale)
+    found = of_steps({**arguments, "train.lr": 1e-2}, tmp_path / "run")["sampler_follows"]
+    assert found["level"] == "stop" and "drawn from other weights" in found["says"]
+    assert found["figures"]["apart"] > 0.01 > 1e-5 > found["figures"]["before"]
+    assert len(trained(tmp_path / "run")) == 5
+
+
+def test_weights_that_do_not_move_stop_the_run_unless_nothing_was_to_be_learned(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
+    found = of_steps(arguments, tmp_path / "still")
+    assert found["parameters_moved"]["level"] == "stop" and len(trained(tmp_path / "still")) == 2
+    flat = {"judge": arguments["judge"].replace(":score", ":flat"), "objective": {"name": "grpo", "beta": 0}}
+    found = of_steps({**arguments, **flat}, tmp_path / "flat")
+    assert found["parameters_moved"]["level"] == "look" and len(trained(tmp_path / "flat")) == 8
+    assert "None of the first 8 steps had a gradient" in found["parameters_moved"]["says"]
+    assert "sampler_follows" not in found  # no weight moved that it could have failed to follow

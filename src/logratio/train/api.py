@@ -241,13 +241,14 @@ def _watched(job: Assembled, checks: Preflight | None, scenes: Sequence[Scene]) 
     """
     if checks is None:
         return job
-    if isinstance(job.fit.source, RolloutSource):
-        checks.before_drawing(Rehearsal(job.fit.source))
-        return job
+    source = job.fit.source
+    if isinstance(source, RolloutSource):
+        checks.before_drawing(Rehearsal(source))
+        return replace(job, fit=replace(job.fit, first_steps=checks.watch_fresh(source, job.fit.optimizer)))
     (scene,) = scenes
-    assert isinstance(job.fit.source, FileSource)
-    after_pass(checks, scene, job.fit.source)
-    return replace(job, fit=replace(job.fit, first_steps=checks.watch(scene, job.fit.source.steps)))
+    assert isinstance(source, FileSource)
+    after_pass(checks, scene, source)
+    return replace(job, fit=replace(job.fit, first_steps=checks.watch(scene, source.steps)))
 
 
 def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:

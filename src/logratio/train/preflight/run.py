@@ -14,13 +14,17 @@ from ...batch.group import Group
 from ...errors import PeerError, PreflightError
 from ...files import write_json
 from ...findings import Finding, worst
+from ...logps.policy import TOLERANCE
 from ..distributed import World
 from ..memory import drawing_within_memory, within_memory
+from ..optim import Optimizer
+from ..rollouts import RolloutSource
 from ..rundir import RunDirectory
 from . import amount, forwards, fresh, gradients, plan, reference, rows, texts, tokens
 from .budget import MOST, TIMED, USUAL, Budget, lasting, planned_seconds
+from .follows import Follows
 from .scene import FEW, Scene
-from .steps import FirstSteps
+from .steps import FirstSteps, fell
 
 FILE = "preflight.json"
 _SAID = {"fine": "pass", "note": "note", "look": "warn", "stop": "fail"}
@@ -228,27 +232,27 @@ class Preflight:
         }
 
     def watch(self, scene: Scene, steps: int) -> FirstSteps:
-        """Return what looks at the first steps of the run."""
+        """Return what looks at the first steps of a run on files."""
+        start = (scene.first, scene.tolerance if "turned" in vars(scene) else scene.bound)
+        falls = partial(fell, logps=lambda: scene.floats(scene.few), start=start)
+        return FirstSteps(scene.optimizer, self.world, steps, self._found, fell=falls)
 
-        def found(check: Callable[[], Finding]) -> None:
-            began = time.perf_counter()
-            result = check()
-            took = time.perf_counter() - began
-            self.budget.spent += took
-            self.keep(replace(result, seconds=round(took, 4)))
-            self.write()
-            if result.level == "stop":
-                raise _error([result])
+    def watch_fresh(self, source: RolloutSource, optimizer: Optimizer) -> FirstSteps:
+        """Return what looks at the first steps of a run on fresh responses."""
+        bound = TOLERANCE[next(source.learner.policy.parameters()).dtype]
+        follows = Follows(source.phases, bound, built_in=source.draw.engine is None)
+        return FirstSteps(optimizer, self.world, source.steps, self._found, follows=follows)
 
-        values = scene.first
-        return FirstSteps(
-            optimizer=scene.optimizer,
-            world=self.world,
-            steps=steps,
-            logps=lambda: scene.floats(scene.few),
-            start=(values, scene.tolerance if "turned" in vars(scene) else scene.bound),
-            found=found,
-        )
+    def _found(self, check: Callable[[], Finding]) -> None:
+        """Make a check of the first steps, keep what it found, and stop where it is wrong."""
+        began = time.perf_counter()
+        result = check()
+        took = time.perf_counter() - began
+        self.budget.spent += took
+        self.keep(replace(result, seconds=round(took, 4)))
+        self.write()
+        if result.level == "stop":
+            raise _error([result])
 
     def _tell_budget(self, once: float) -> None:
         planned, most = self.budget.planned or 0.0, self.budget.most

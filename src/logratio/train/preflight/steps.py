@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -17,6 +18,10 @@ from ...findings import Finding, Level
 from .. import checkpoint
 from ..distributed import World
 from ..optim import Optimizer, sampled
+from .amount import Figures
+
+Row = Mapping[str, Any]
+"""A row of `metrics.jsonl`, of kind train."""
 
 MOVED = 2
 """Steps after which every weight should have moved; after one, the A of a low-rank pair has not."""
@@ -26,42 +31,64 @@ _READ = 1 << 30
 """Bytes of a checkpoint that are read back."""
 
 
+class Late(Protocol):
+    """What is looked at when it is there to be seen, be it after the watched steps."""
+
+    def due(self, done: int, row: Row, *, moved: bool) -> bool:
+        """Whether it is, after `done` steps; `moved` says whether a weight had moved before the last of them."""
+        ...
+
+    def finding(self, done: int, row: Row) -> Finding:
+        """Say what is seen."""
+        ...
+
+
 @dataclass
 class FirstSteps:
     """Watches the first steps of a run.
+
+    Of fresh responses, a step that lost its verdicts, or whose responses were judged alike, may have no gradient, and
+    does not count. Whether the loss fell is not asked there: each phase has responses and advantages of its own, and in
+    its first step, where every ratio is 1, the loss says nothing of the policy.
 
     Attributes:
         optimizer: The trained weights.
         world: The processes.
         steps: Steps in the run.
-        logps: Log-probs of a few groups as they are now; all processes take part.
-        start: The same before the first step, with the difference that is rounding, nats.
         found: Makes a check, and takes what it found.
+        fell: Says of the rows of the watched steps whether the loss fell; None of fresh responses.
+        follows: Says, of phases of fresh responses, whether the sampler follows the weights; None of files.
     """
 
     optimizer: Optimizer
     world: World
     steps: int
-    logps: Callable[[], Any]
-    start: tuple[Any, float]
     found: Callable[[Callable[[], Finding]], None]
+    fell: Callable[[Sequence[Row]], Finding] | None = None
+    follows: Late | None = None
     _before: dict[str, Tensor] = field(default_factory=dict)
-    _rows: list[Mapping[str, Any]] = field(default_factory=list)
+    _rows: list[Row] = field(default_factory=list)
+    _learned: int = 0
     _saved: bool = False
 
     def __post_init__(self) -> None:
         self._before = {slot.name: sampled(self.optimizer.kept(slot)).clone() for slot in self.optimizer.slots}
 
-    def after_step(self, done: int, row: Mapping[str, Any]) -> None:
+    def after_step(self, done: int, row: Row) -> None:
         """Look at what is due after `done` steps; all processes take part."""
-        if done > min(LOOKED, self.steps):
+        last = min(LOOKED, self.steps)
+        if self.follows is not None and self.follows.due(done, row, moved=self._learned > 0):
+            self.found(partial(self.follows.finding, done, row))
+        self._learned += self.follows is None or row["grad_norm"] > 0
+        if done > last:
             return
         self._rows.append(row)
-        if done == min(MOVED, self.steps):
-            self.found(self._moved)
+        if self._before and (self._learned == MOVED or done == last):
+            self.found(self._moved if self._learned else self._idle)
             self._before = {}
-        if done == min(LOOKED, self.steps):
-            self.found(self._fell)
+        if done == last:
+            if self.fell is not None:
+                self.found(partial(self.fell, self._rows))
             self.found(self._kept)
 
     def after_checkpoint(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -70,17 +97,21 @@ class FirstSteps:
             self._saved = True
             self.found(lambda: reloaded(path, tensors))
 
+    def _idle(self) -> Finding:
+        says = f"None of the first {len(self._rows)} steps had a gradient, so that no weight moved."
+        remedy = (
+            "Look at the responses in rollouts/: those to a prompt may all be judged alike, so that nothing is learned "
+            "of them; choose other prompts, another judge, or more responses (rollout.k)."
+        )
+        return Finding("parameters_moved", "look", says, remedy, {"steps": len(self._rows)})
+
     def _moved(self) -> Finding:
         still = [slot.name for slot in self.optimizer.slots if self._unmoved(slot.name, self.optimizer.kept(slot))]
         counted = torch.tensor([float(name in still) for name in self._before], dtype=torch.float64)
         total = self.world.total(counted.to(self.world.device)).cpu().tolist()
         still = [name for name, n in zip(self._before, total, strict=True) if n == self.world.size]
-        done = min(MOVED, self.steps)
-        figures: dict[str, float | int | str | None] = {
-            "trained": len(self._before),
-            "unmoved": len(still),
-            "steps": done,
-        }
+        done = len(self._rows)
+        figures: Figures = {"trained": len(self._before), "unmoved": len(still), "steps": done}
         if not still:
             says = f"All {len(self._before)} trained weights moved within {done} steps."
             return Finding("parameters_moved", "fine", says, figures=figures)
@@ -93,7 +124,7 @@ class FirstSteps:
                 "Check train.lr, and that the loss has a gradient (grad_norm above 0).",
                 figures,
             )
-        waiting = self.steps < MOVED and all("lora_A" in name for name in still)
+        waiting = self._learned < MOVED and all("lora_A" in name for name in still)
         says = f"{len(still)} of {len(self._before)} trained weights did not move within {done} steps ({names})."
         if waiting:
             return Finding("parameters_moved", "note", f"{says[:-1]}: each waits for its B.", figures=figures)
@@ -103,40 +134,10 @@ class FirstSteps:
     def _unmoved(self, name: str, kept: Tensor) -> bool:
         return torch.equal(sampled(kept), self._before[name])
 
-    def _fell(self) -> Finding:
-        losses = [float(row["loss"]) for row in self._rows]
-        values, tolerance = self.start
-        now = self.logps()
-        moved = float(abs(now - values).max()) if len(values) else 0.0
-        part = max(1, len(losses) // 4)
-        first, last = losses[:part], losses[-part:]
-        figures: dict[str, float | int | str | None] = {
-            "loss_first": _mean(first),
-            "loss_last": _mean(last),
-            "steps": len(losses),
-            "log_probs_moved": moved,
-        }
-        means = f"{_mean(first):.6g}, {_mean(last):.6g}"
-        about = f"mean loss of the first {part} and the last {part} of {len(losses)} steps: {means}"
-        if len(losses) >= 4 and max(losses) - min(losses) <= 1e-9 * abs(losses[0]):
-            return _stuck(losses[0], moved, tolerance, figures)
-        if len(losses) < 4:
-            return Finding(
-                "loss_fell", "note", f"Too few steps to tell whether the loss falls ({about}).", figures=figures
-            )
-        if _mean(last) < _mean(first):
-            return Finding("loss_fell", "fine", f"The loss fell: {about}.", figures=figures)
-        spread = math.sqrt(sum((loss - _mean(losses)) ** 2 for loss in losses) / (len(losses) - 1))
-        rise = _mean(last) - _mean(first)
-        if rise > 3 * spread * math.sqrt(2 / part) and rise > 0.05 * abs(_mean(first)):
-            remedy = "Lower train.lr, or lengthen train.warmup."
-            return Finding("loss_fell", "look", f"The loss rises: {about}.", remedy, figures)
-        return Finding("loss_fell", "note", f"The loss has not fallen beyond its noise yet: {about}.", figures=figures)
-
     def _kept(self) -> Finding:
         shares = [float(row["rounded_away"]) for row in self._rows if row.get("rounded_away") is not None]
         share = _mean(shares) if shares else 0.0
-        figures: dict[str, float | int | str | None] = {"rounded_away_share": share, "steps": len(self._rows)}
+        figures: Figures = {"rounded_away_share": share, "steps": len(self._rows)}
         says = f"{share:.1%} of the watched updates left the stored weight as it was, over {len(self._rows)} steps"
         if self.optimizer.stochastic:
             says = f"{says}; they are rounded stochastically, so that their mean is right."
@@ -148,7 +149,43 @@ class FirstSteps:
         return Finding("updates_kept", level, f"{says}: they are lost to rounding.", remedy, figures)
 
 
-def _stuck(loss: float, moved: float, tolerance: float, figures: dict[str, float | int | str | None]) -> Finding:
+def fell(rows: Sequence[Row], *, logps: Callable[[], Any], start: tuple[Any, float]) -> Finding:
+    """Whether the loss fell over these steps, or stayed what it was while the policy moved.
+
+    Args:
+        rows: The steps'.
+        logps: Log-probs of a few groups as they are now; all processes take part.
+        start: The same before the first step, with the difference that is rounding, nats.
+    """
+    losses = [float(row["loss"]) for row in rows]
+    values, tolerance = start
+    now = logps()
+    moved = float(abs(now - values).max()) if len(values) else 0.0
+    part = max(1, len(losses) // 4)
+    first, last = losses[:part], losses[-part:]
+    figures: Figures = {
+        "loss_first": _mean(first),
+        "loss_last": _mean(last),
+        "steps": len(losses),
+        "log_probs_moved": moved,
+    }
+    means = f"{_mean(first):.6g}, {_mean(last):.6g}"
+    about = f"mean loss of the first {part} and the last {part} of {len(losses)} steps: {means}"
+    if len(losses) >= 4 and max(losses) - min(losses) <= 1e-9 * abs(losses[0]):
+        return _stuck(losses[0], moved, tolerance, figures)
+    if len(losses) < 4:
+        return Finding("loss_fell", "note", f"Too few steps to tell whether the loss falls ({about}).", figures=figures)
+    if _mean(last) < _mean(first):
+        return Finding("loss_fell", "fine", f"The loss fell: {about}.", figures=figures)
+    spread = math.sqrt(sum((loss - _mean(losses)) ** 2 for loss in losses) / (len(losses) - 1))
+    rise = _mean(last) - _mean(first)
+    if rise > 3 * spread * math.sqrt(2 / part) and rise > 0.05 * abs(_mean(first)):
+        remedy = "Lower train.lr, or lengthen train.warmup."
+        return Finding("loss_fell", "look", f"The loss rises: {about}.", remedy, figures)
+    return Finding("loss_fell", "note", f"The loss has not fallen beyond its noise yet: {about}.", figures=figures)
+
+
+def _stuck(loss: float, moved: float, tolerance: float, figures: Figures) -> Finding:
     says = f"The loss stays {loss:.6g} to the last digit over {figures['steps']} steps"
     if moved > tolerance:
         return Finding(
@@ -191,7 +228,7 @@ def reloaded(path: Path, tensors: Mapping[str, Tensor]) -> Finding:
         return Finding(
             "checkpoint_reload", "stop", f"The first checkpoint, {path.name}, cannot be read back ({error}).", _REMEDY
         )
-    figures: dict[str, float | int | str | None] = {"tensors": len(tensors), "compared": compared, "bytes": size}
+    figures: Figures = {"tensors": len(tensors), "compared": compared, "bytes": size}
     if wrong:
         return Finding(
             "checkpoint_reload",
