@@ -34,7 +34,7 @@ slow: $(STAMP)
 # The wheel goes into an environment that was made empty. Its dependencies are lent from .venv by a path file; the
 # package cannot be, since path files (the one of an editable install is such) count only in an environment's own folder.
 wheel: $(STAMP)
-	@rm -rf build
+	@rm -rf build/bdist.* build/lib build/dist $(EMPTY)
 	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation --wheel-dir build/dist .
 	@$(BIN)/python -m venv --without-pip $(EMPTY)
 	@$(BIN)/python -m pip --python $(EMPTY)/bin/python install -q --no-deps --no-index build/dist/*.whl

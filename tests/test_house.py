@@ -2,7 +2,9 @@
 
 import ast
 import re
+import subprocess
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -55,6 +57,14 @@ def test_pins_are_versions_without_hardware_and_within_range():
     for text in PROJECT["project"]["dependencies"]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(PINNED[canonicalize_name(wanted.name)]), text
+
+
+def test_making_the_wheel_leaves_what_else_is_built():
+    planned = subprocess.run(["make", "-n", "wheel"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    removed = [pattern for line in re.findall(r"^rm -rf (.+)$", planned, re.MULTILINE) for pattern in line.split()]
+    assert removed and not [
+        pattern for pattern in removed for kept in ("build", "build/site", "build/bench") if fnmatch(kept, pattern)
+    ]
 
 
 def test_no_checker_is_muted():
