@@ -71,3 +71,4 @@ def test_every_key_that_a_release_has_written_is_a_key_or_names_its_successor():
     assert len(WRITTEN) > 100
     assert not [path for path in WRITTEN if path not in valid and versions.FORMER.get(path) not in valid]
     assert set(versions.FORMER.values()) <= valid
+    assert valid <= {*WRITTEN}, "add them to recipe_keys.txt"
