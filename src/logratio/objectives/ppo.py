@@ -134,9 +134,9 @@ def rewards(group: Group, settings: PpoSettings, beta: float, origin: float = 0.
 def score_origin(groups: Sequence[Group], settings: PpoSettings, beta: float) -> float | None:
     """Return what responses earn beyond the value of their first token, in the unit of scores; None where none counts.
 
-    Values that begin at 0 while every score is 0.5 lag behind by 0.5 at each token. Discounted by λ that is an advantage
-    for being near the end, and the policy learns to end before the values have learned anything. With γ = 1, scores
-    less this number are the same as values that begin higher by it.
+    Values that begin at 0 while every score is 0.5 lag behind by 0.5 at each token. Discounted by λ that is an
+    advantage for being near the end, and the policy learns to end before the values have learned anything. With γ = 1,
+    scores less this number are the same as values that begin higher by it.
     """
     beyond: list[float] = []
     for group in groups:
