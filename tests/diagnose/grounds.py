@@ -149,7 +149,7 @@ def stories(shared: Path, name: str, root: Path) -> Ground:
         ]
         (folder / "answers.json").write_text(json.dumps({"held_out": said[:HELD], "train": said[HELD:]}))
     answers = json.loads((folder / "answers.json").read_text())
-    sizes = {"limit": STORY, "train": 384, "held": 120, "neighbours": 4, "batch_size": 8, "few": 0.5, "passes": 2.0}
+    sizes = {"limit": STORY, "train": 384, "held": 240, "neighbours": 4, "batch_size": 8, "few": 0.5, "passes": 2.0}
     return Ground(name, folder / "sft" / "model", answers, cheer, lr=4e-4, lora_lr=2e-3, **sizes)
 
 

@@ -30,29 +30,41 @@ def apart(history: History) -> float | None:
 def overshot(history: History) -> tuple[int, float] | None:
     """Return the step of the first pass at which the held-out loss was highest, and by what share above step 0.
 
-    None where it did not rise; where β alone makes it large, or the policy had hardly moved, for the same reason; and
-    where the training loss fell, since pairs that come again are being memorised.
+    None where it did not rise; where β or the square of IPO makes it large, or the policy had hardly moved, for the
+    same reason; and where the training loss fell, since pairs that come again are being memorised.
     """
-    usual = loud(history)
-    return None if usual else _highest(history, lambda window: window.held.get("kl_data", _FAR).mean > limits.MOVED)
+
+    def far(window: Window) -> bool:
+        return window.held.get("kl_data", _FAR).mean > limits.MOVED and not _quiet(history, window)
+
+    return None if loud(history) else _highest(history, far)
 
 
 def loud(history: History) -> tuple[int, float] | None:
-    """Return the same where it is the doing of β: with the usual one the loss of that policy would not have risen.
+    """Return the same where it is the doing of β: with the usual one that policy would have no such loss.
 
     None of an objective on which this was never tried.
     """
     usual, own = limits.BETAS.get(history.about.objective), history.about.scale
     if usual is None or own is None or own <= usual:
         return None
-    relative = _RELATIVE_LOSS[history.about.objective]
+    return _highest(history, lambda window: _quiet(history, window))
 
-    def quiet(window: Window) -> bool:
-        shares = [relative(window.quantiles[name] * usual / own) for name in _WEIGHTS if name in window.quantiles]
-        mean = sum(share * weight for share, weight in zip(shares, _WEIGHTS.values(), strict=False))
-        return len(shares) == len(_WEIGHTS) and mean < 1 + limits.LOSS_RISE
 
-    return _highest(history, quiet)
+def _quiet(history: History, window: Window) -> bool:
+    """Whether the logistic loss of these margins at the usual β would not have risen by as much as is overshooting.
+
+    A square grows with the variance of h, which fresh pairs have at any rate, and a large β with any movement at all:
+    both are measured by what DPO would have said. False where that is the loss itself, or was never tried.
+    """
+    usual, own = limits.BETAS.get(history.about.objective), history.about.scale
+    if usual is None or own is None or (own <= usual and history.about.objective != "ipo"):
+        return False
+    margins = [window.quantiles[name] * min(1.0, usual / own) for name in _WEIGHTS if name in window.quantiles]
+    if len(margins) < len(_WEIGHTS):
+        return False
+    mean = sum(_logistic(margin) * weight for margin, weight in zip(margins, _WEIGHTS.values(), strict=True))
+    return mean < 1 + limits.UNSTABLE
 
 
 def _highest(history: History, counts: Callable[[Window], bool]) -> tuple[int, float] | None:
@@ -126,7 +138,7 @@ def beta(history: History) -> Finding | None:
         step, by = rise
         says = (
             f"{said}. At step {step}, still in the first pass, the held-out loss was {percent(by)} above that of step "
-            f"0, and with {number(usual)} it would not have risen: {firmly}."
+            f"0, and with {number(usual)} it would hardly have risen: {firmly}."
         )
         return Finding("beta", "look", says, lower, {**figures, "rise_share": by, "at_step": step}, drawing)
     if far < limits.HELD and wide > limits.LOUD and own > usual:
@@ -158,12 +170,5 @@ _WEIGHTS = {"p05": 0.15, "p25": 0.225, "p50": 0.25, "p75": 0.225, "p95": 0.15}
 
 
 def _logistic(margin: float) -> float:
+    """Return −log σ(margin) as a share of that at the reference."""
     return (max(0.0, -margin) + math.log1p(math.exp(-abs(margin)))) / math.log(2)
-
-
-_RELATIVE_LOSS: dict[str, Callable[[float], float]] = {
-    "dpo": _logistic,
-    "robust_dpo": _logistic,
-    "ipo": lambda margin: (1 - 2 * margin) ** 2,
-}
-"""Loss at a margin β·h, as a share of that at the reference; label smoothing is left out."""
