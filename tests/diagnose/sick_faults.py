@@ -23,6 +23,7 @@ class Setup:
         epochs: Passes.
         batch_size: Pairs a step.
         lora: Whether an adapter is trained.
+        samples: Drawn at each evaluation.
         around: What is broken while the run lasts.
     """
 
@@ -33,6 +34,7 @@ class Setup:
     epochs: float = 1.0
     batch_size: int = 32
     lora: bool = False
+    samples: int = 32
     around: Callable[[], Any] = nullcontext
 
 
@@ -152,6 +154,16 @@ def no_signal(ground: Ground, seed: int) -> Setup:
     return sized(ground, train, held)
 
 
+def wrong_proxy(ground: Ground, seed: int) -> Setup:
+    """Pairs, held-out ones too, are judged by the opposite of what samples are scored by: only the margin is served."""
+
+    def opposite(prompt: str, text: str) -> float:
+        return -ground.told(prompt, text)
+
+    train, held = (ground.pairs(split, opposite, seed) for split in ("train", "held_out"))
+    return replace(sized(ground, train, held), lr=2.0, samples=128)
+
+
 def off_support(ground: Ground, seed: int) -> Setup:
     """Words of every response in random order, so that no response is one that the model would write."""
     setup = plain(ground, seed)
@@ -213,6 +225,7 @@ FAULTS: dict[str, tuple[Maker, set[str]]] = {
     "off_support": (off_support, {"drift"}),
     "broken_eos": (broken_eos, {"collapse"}),
     "overoptimisation": (overoptimisation, {"overoptimisation"}),
+    "wrong_proxy": (wrong_proxy, {"overoptimisation"}),
     "saturation": (saturation, {"saturation"}),
     "calibration": (calibration, {"calibration"}),
     "displacement": (displacement, {"displacement"}),

@@ -55,7 +55,7 @@ def trained(ground: Ground, setup: Setup, output: Path, seed: int) -> Path:
                 "seed": seed,
                 "precision": "fp32",
             },
-            eval={"max_new_tokens": ground.limit, "samples": 32},
+            eval={"max_new_tokens": ground.limit, "samples": setup.samples},
             preflight=False,
             every={"eval": 0.25, "checkpoint": 1.0},
             **lora,
