@@ -185,3 +185,16 @@ def write_beside(run: Path, *, preflight=PREFLIGHT, audit=AUDIT, findings=FINDIN
     evaluation |= {"calibration": CALIBRATION, "ece": {"mean": 0.04, "low": 0.02, "high": 0.06, "n": 120}}
     (run / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     return run
+
+
+def write_rounds(run: Path, references: list[str]) -> Path:
+    """Add the folders of rounds, each of ten steps, whose reward is its number."""
+    for number, reference in enumerate(references, 1):
+        folder = run / "rounds" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        steps = [10 * number - 9, 10 * number]
+        about = {"round": number, "of": len(references), "steps": steps, "reference": reference}
+        (folder / "round.json").write_text(json.dumps(about), encoding="utf-8")
+        reward = {"mean": number, "low": number - 0.5, "high": number + 0.5, "n": 40}
+        (folder / "evaluation.json").write_text(json.dumps({"reward": reward}), encoding="utf-8")
+    return run

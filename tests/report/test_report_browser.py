@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from report_beside import AUDIT, FINDINGS, PREFLIGHT, TEXTS, document, pair_rows, write_beside
+from report_beside import AUDIT, FINDINGS, PREFLIGHT, TEXTS, document, pair_rows, write_beside, write_rounds
 from report_pages import HOSTILE
 from report_runs import sample_rows, write_run
 
@@ -37,7 +37,7 @@ KINDS = {"lines": "fine", "points": "note", "bars": "look", "heat": "stop"}
 def pages(tmp_path_factory):
     """Every kind of page, each as it comes and with planted text in whatever it shows, by name."""
     root = tmp_path_factory.mktemp("<script>window.planted=7<")  # file names are data too
-    sound = write_beside(write_run(root / "dpo", samples=mixed_samples()))
+    sound = write_rounds(write_beside(write_run(root / "dpo", samples=mixed_samples())), ["the start"] * 3)
     other = write_beside(write_run(root / "dpo <b onclick=1>"))
     manifest = {
         "status": "failed",
@@ -51,6 +51,7 @@ def pages(tmp_path_factory):
     found = [hostile_finding(level, kind) for kind, level in KINDS.items()]
     pairs = [{**row, "prompt": HOSTILE, "chosen": HOSTILE, "rejected": HOSTILE} for row in pair_rows()]
     planted = write_run(root / "planted", manifest=manifest, samples=samples, train=[], evals=[])
+    write_rounds(planted, [HOSTILE, "the same"])
     write_beside(planted, preflight=found, audit=found, findings=found, where=found, pairs=pairs)
     audited = {**document(found), "data": HOSTILE, "date": HOSTILE, HOSTILE: HOSTILE}
     return {

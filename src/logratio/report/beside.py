@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,17 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Round:
+    """What a round left: its number of how many, its first and last step, its reference and what it measured."""
+
+    number: int
+    of: int
+    steps: tuple[int, int]
+    reference: str
+    evaluation: Row
+
+
+@dataclass(frozen=True)
 class Beside:
     """What was found about a run; None where nobody looked.
 
@@ -53,6 +64,7 @@ class Beside:
         learned: What its implicit reward was found to have learned.
         where: Where its weights were found to have changed.
         held: Its held-out pairs.
+        rounds: Its rounds, in order; empty where there are none.
         problems: A sentence for everything that is not readable.
     """
 
@@ -63,6 +75,7 @@ class Beside:
     learned: tuple[Finding, ...] | None = None
     where: tuple[Finding, ...] | None = None
     held: Held = Held()
+    rounds: tuple[Round, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -91,6 +104,7 @@ def read_beside(path: Path) -> Beside:
         learned=read_findings(path / "learned.json", problems),
         where=read_findings(path / "where.json", problems),
         held=_held(path, problems),
+        rounds=tuple(_rounds(path, problems)),
         problems=tuple(problems),
     )
 
@@ -130,6 +144,19 @@ def _held(path: Path, problems: list[str]) -> Held:
         margins=[[_value(value) for value in row["margin"]] for row in alike],
         pairs=pairs if len(pairs) == count else (),
     )
+
+
+def _rounds(path: Path, problems: list[str]) -> Iterator[Round]:
+    """Read the folders that rounds left; one without readable numbers is left out, and said to be."""
+    for folder in sorted(path.glob("rounds/*/")):
+        about, found = (_document(folder / name, problems) for name in ("round.json", "evaluation.json"))
+        try:
+            first, last = map(int, (about or {})["steps"])
+            number, of = int((about or {})["round"]), int((about or {})["of"])
+        except (KeyError, TypeError, ValueError):
+            problems.append(f"rounds/{folder.name} says nothing readable of its round and is left out.")
+            continue
+        yield Round(number, of, (first, last), plain((about or {}).get("reference") or "none"), found or {})
 
 
 def _pair(row: Row) -> Pair:

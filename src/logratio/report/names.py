@@ -35,6 +35,7 @@ class Metric:
 
 
 _UNITS = {"1": "", "share": "", "of the objective": "", "token": "tokens", "token/s": "tokens/s", "item": "items"}
+_UNITS |= {"character": "characters", "of the price": "in the unit of the price"}
 _ABOUT = {
     ACCURACY: "share of pairs whose chosen response has the higher log-ratio, or score",
     LENGTH_ONLY: "accuracy of judging by length alone",
@@ -67,6 +68,7 @@ class Panel:
         note: How to read it.
         level: A value to mark by a line.
         smooth: A moving mean helps to see it.
+        zero: Drawn where every value is 0 too; of what may go wrong, that is no news.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Panel:
     note: str = ""
     level: float | None = None
     smooth: bool = True
+    zero: bool = True
 
     @property
     def share(self) -> bool:
@@ -115,12 +118,25 @@ PANELS = (
         0.0,
     ),
     Panel("Reward", {"reward": ""}, "", "The judge's score; in training, of the responses that are learned from."),
+    Panel(
+        "Spread of the reward",
+        {"reward_std": ""},
+        "",
+        "Standard deviation of the scores of one prompt's responses. At 0 they are all judged alike.",
+    ),
+    Panel("Wins", {"wins": ""}, "", "Of the policy's responses against those that they met; ½ is even.", 0.5),
     Panel("KL(π‖π_ref)", {KL: ""}, "nats/response", "Distance of the policy's own samples from the reference."),
     Panel(
         "Length",
         {LENGTH: "samples", "length_chosen": "chosen", "length_rejected": "rejected"},
         "tokens",
         "Samples that grow longer while the data's responses do not are a warning.",
+    ),
+    Panel(
+        "Thoughts and answers",
+        {"thought_length": "thoughts", "answer_length": "answers"},
+        "characters",
+        "Judges see answers alone, so that nothing but the limit holds thoughts back.",
     ),
     Panel(
         "Form of the samples",
@@ -153,6 +169,7 @@ PANELS = (
         {
             "kl_reference_k1": "from the reference, k1",
             "kl_reference_k3": "from the reference, k3",
+            "kl_old_k1": "from the phase's beginning, k1",
             "kl_old_k3": "from the phase's beginning, k3",
         },
         "nats/token",
@@ -171,6 +188,13 @@ PANELS = (
         "",
         "Too easy, too hard, or all the same; where advantages are of a group, or it takes pairs, they teach nothing.",
     ),
+    Panel(
+        "Prompts lost and replaced",
+        {"judge_failures": "no verdict", "redrawn": "replaced, since judged alike"},
+        "prompts",
+        "Of a step's. What is lost teaches nothing; what was replaced is not learned from, and another prompt is.",
+        zero=False,
+    ),
     Panel("Returns and values", {"return": "returns", "value": "values"}, "", "What came, and what was expected."),
     Panel(
         "Explained variance of the values",
@@ -179,6 +203,8 @@ PANELS = (
         "1 is a perfect critic; at 0 it knows no more than the mean, and below it harms.",
         0.0,
     ),
+    Panel("Value loss", {"value_loss": ""}, "", "Half a square, of the judge's scores."),
+    Panel("Loss of mixed texts", {"text_nll": ""}, "nats/token", "Of the texts that are imitated beside responses."),
     Panel("KL coefficient", {"kl_coefficient": ""}, "1/nat", "Rises while the KL is above its target.", smooth=False),
     Panel("Entropy while learning", {"entropy": ""}, "nats/token", "Of the policy, at the tokens that it drew."),
     Panel(
@@ -212,6 +238,16 @@ PANELS = (
         "items",
         "A batch far below it averages away little noise; one far above it is spent in vain.",
     ),
+    Panel(
+        "Requests to the judge",
+        {"judge_calls": "sent", "judge_cached": "answered from the cache", "judge_retries": "sent again"},
+        "requests",
+        "In the first pass over what a phase drew.",
+        zero=False,
+    ),
+    Panel("Tokens of the judge", {"judge_tokens_in": "read", "judge_tokens_out": "written"}, "tokens", zero=False),
+    Panel("Cost of judging", {"judge_cost": ""}, "", "Tokens read and written, times judge.price.", zero=False),
+    Panel("Time of judging", {"judge_seconds": ""}, "s", "Of a whole phase, at its first step.", smooth=False),
     Panel("Throughput", {"tokens_per_s": ""}, "tokens/s"),
 )
 

@@ -13,6 +13,7 @@ from . import browser, held, kit
 from .answers import answers
 from .beside import Beside, read_beside
 from .found import PASSING, blocks, counted
+from .fresh import fresh, references
 from .kit import Block, Facts, Interval, Notice, Page, Prose, Section
 from .names import RETAIN, metric
 from .panels import not_finite, plots
@@ -27,7 +28,7 @@ def write_report(run: Path, target: Path | None = None) -> Path:
 
     Reads `manifest.json`, `config.yaml`, `metrics.jsonl`, `samples.jsonl` and `evaluation.json`, of which it says what
     is absent, and as far as they are there `preflight.json`, `audit.json`, `findings.json`, `learned.json`,
-    `where.json`, `margins.jsonl` and `pairs.jsonl`.
+    `where.json`, `margins.jsonl`, `pairs.jsonl` and `rounds/`.
 
     Raises:
         RunError: `run` holds no readable manifest.
@@ -51,6 +52,7 @@ def compose(run: RunFiles, beside: Beside) -> Page:
         *_findings(beside),
         Section("Gain against distance", held.distances(run), _DISTANCE),
         Section("Held-out pairs", _held(run, beside)),
+        Section("Rounds and judging", fresh(run, beside.rounds), references(beside.rounds)),
         Section("Curves", plots(run) or [Prose(["No metric was logged."])], _curves_lead(run)),
         Section("Evaluation", _evaluation(run, measured)),
         *([] if _scores(run) and not beside.held.pairs else [_browser(run, beside)]),

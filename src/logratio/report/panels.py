@@ -15,7 +15,7 @@ def plots(run: RunFiles) -> list[Block]:
 
 
 def _plot(panel: Panel, run: RunFiles) -> Plot | None:
-    """Return a panel's plot, or None where none of its metrics was logged."""
+    """Return a panel's plot; None where none of its metrics was logged, or all were 0 and that is no news."""
     series: list[Series] = []
     for look, (name, short) in enumerate(panel.metrics.items()):
         prefix = f"{short}, " if short else ""
@@ -25,7 +25,7 @@ def _plot(panel: Panel, run: RunFiles) -> Plot | None:
             series.append(Series(f"{prefix}training", [x for x, _ in logged], ys, smooth=panel.smooth, look=look))
         if points := _eval_series(run, name, f"{prefix}held out", look):
             series.append(points)
-    if not series:
+    if not series or not (panel.zero or any(y for own in series for y in own.y)):
         return None
     return Plot(panel.title, panel.unit, series, panel.note, share=panel.share, level=panel.level)
 
