@@ -97,12 +97,16 @@ def test_an_own_judge_that_answers_nonsense_is_told_so_in_one_sentence(says, why
 
 
 def test_only_the_prompts_that_an_own_judge_fails_on_are_lost():
+    seen = []
+
     def says(one):
+        seen.append(one.prompt)
         if one.prompt == " a plot":
             raise RuntimeError("no such row")
         return Verdict(scores=(np.float32(1.5), np.float32(0.5)))
 
     kept, lost = judge_in_memory(Own(says), "skip")(ASKED)
+    assert sorted(seen) == sorted(2 * [one.prompt for one in ASKED])  # together, and then each by itself, once
     assert kept.scores == (1.5, 0.5) and {type(score) for score in kept.scores} == {float}
     assert lost.failed == "it raised RuntimeError: no such row"
 

@@ -6,13 +6,14 @@ A verdict scores or compares; either is turned into the other here, so that ever
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal, Protocol
 
 from ..batch.group import Ints
-from ..errors import JudgeError
+from ..errors import JudgeError, LogratioError
+from ..pyfile import said
 from ..records import Text
 
 OPENED, CLOSED = "<think>", "</think>"
@@ -175,6 +176,37 @@ def comparisons_of(verdict: Verdict, *, soft: bool = False) -> tuple[Comparison,
         Comparison(i, j, _sigmoid(a - b) if soft else 0.5 + 0.5 * ((a > b) - (a < b)))
         for (i, a), (j, b) in combinations(enumerate(verdict.scores), 2)
     )
+
+
+class UnusableError(Exception):
+    """What was answered to all prompts together cannot be used; it says why, as `Verdict.failed` does."""
+
+
+def together_or_alone(
+    ask: Callable[[Sequence[Asked]], list[Verdict]], asked: Sequence[Asked], on_failure: OnFailure
+) -> list[Verdict]:
+    """Return what a person's own code says of all prompts together.
+
+    Where that raises, and failures are to be skipped, it is asked about each prompt by itself, so that only those are
+    lost that it fails on.
+
+    Args:
+        ask: Prompts → a verdict for each.
+        asked: The prompts.
+        on_failure: As `settled` has it.
+
+    Raises:
+        LogratioError: `ask` raises one, with "stop": it says already what is wrong.
+    """
+    try:
+        return ask(asked)
+    except Exception as error:  # whatever a person's code raises
+        if on_failure == "skip" and len(asked) > 1:
+            return [verdict for one in asked for verdict in together_or_alone(ask, [one], on_failure)]
+        if on_failure == "stop" and isinstance(error, LogratioError):
+            raise
+        why = str(error) if isinstance(error, UnusableError) else f"it raised {said(error)}"
+        return [Verdict(failed=why)] * len(asked)
 
 
 def settled(

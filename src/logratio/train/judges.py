@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..config import RunConfig
-from ..errors import LogratioError
-from ..rollout.judge import Asked, Comparison, Judge, OnFailure, Verdict, settled
+from ..rollout.judge import Asked, Comparison, Judge, OnFailure, Verdict, settled, together_or_alone
 from ..rollout.judges import open_judge
 from ..rollout.judges.function import FunctionJudge
 from .distributed import World
@@ -50,11 +49,7 @@ def judge_in_memory(judge: Any, on_failure: OnFailure) -> Judge:
 
 
 class CheckedJudge:
-    """A judge of a person's own, of which only whole verdicts of plain numbers are taken.
-
-    What it raises is a failure on all prompts that it was asked about. Where failures are to be skipped, it is then
-    asked about each prompt by itself, so that only those are lost that it fails on.
-    """
+    """A judge of a person's own, of which only whole verdicts of plain numbers are taken: `together_or_alone`."""
 
     def __init__(self, judge: Judge, on_failure: OnFailure) -> None:
         self.description = str(judge.description)
@@ -66,26 +61,11 @@ class CheckedJudge:
         Raises:
             JudgeError: It fails or answers nonsense, with "stop"; or not one verdict for each prompt.
         """
-        try:
-            verdicts = self._of(asked)
-        except LogratioError:  # says already what is wrong
-            if self._on_failure == "stop":
-                raise
-            verdicts = [self._alone(one) for one in asked]
-        except Exception as error:  # whatever a person's code raises
-            alone = self._on_failure == "skip" and len(asked) > 1
-            verdicts = [self._alone(one) if alone else _failed(error) for one in asked]
+        verdicts = together_or_alone(self._of, asked, self._on_failure)
         return settled(self.description, asked, verdicts, self._on_failure)
 
     def _of(self, asked: Sequence[Asked]) -> list[Verdict]:
         return [_plain(verdict) for verdict in self._judge(asked)]
-
-    def _alone(self, one: Asked) -> Verdict:
-        try:
-            (verdict,) = self._of([one])
-        except Exception as error:
-            return _failed(error)
-        return verdict
 
 
 class TimedJudge:
@@ -106,12 +86,6 @@ class TimedJudge:
             return self._judge(asked)
         finally:
             self.seconds += time.monotonic() - began
-
-
-def _failed(error: Exception) -> Verdict:
-    said = " ".join(str(error).split())[:200]
-    kind = type(error).__name__
-    return Verdict(failed=f"it raised {kind}: {said}" if said else f"it raised {kind}")
 
 
 def _plain(verdict: Any) -> Verdict:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import ConfigError
-from ...pyfile import named, said
+from ...pyfile import named
 from ...records import Text
-from ..judge import Asked, OnFailure, Verdict, settled
+from ..judge import Asked, OnFailure, UnusableError, Verdict, settled, together_or_alone
 
 Score = Callable[[list[Text], list[str], list[Mapping[str, Any]]], Iterable[float]]
 """(prompts, responses, rows), three lists of one length, one entry a response → one number a response."""
@@ -32,11 +32,7 @@ def function_named(name: str) -> Score:
 
 
 class FunctionJudge:
-    """Scores by a function. It is called once for all prompts, which lets it work on batches.
-
-    Where that call fails and failures are to be skipped, it is called for each prompt by itself, so that only those
-    are lost that it fails on.
-    """
+    """Scores by a function. It is called once for all prompts, which lets it work on batches: `together_or_alone`."""
 
     def __init__(self, function: Score, name: str, *, on_failure: OnFailure = "stop") -> None:
         """Wrap a function.
@@ -55,24 +51,23 @@ class FunctionJudge:
         Raises:
             JudgeError: The function fails, returns another number of scores or one that is not finite, with "stop".
         """
-        verdicts = self._of(asked)
-        if len(asked) > 1 and self._on_failure == "skip" and all(verdict.failed for verdict in verdicts):
-            verdicts = [self._of([one])[0] for one in asked]
+        verdicts = together_or_alone(self._of, asked, self._on_failure)
         return settled(self.description, asked, verdicts, self._on_failure)
 
     def _of(self, asked: Sequence[Asked]) -> list[Verdict]:
-        """Call the function once for all; where that does not give one number a response, each verdict says why."""
+        """Call the function once for all.
+
+        Raises:
+            UnusableError: It does not give one number a response.
+            Exception: Whatever it raises.
+        """
         counts = [len(one.responses) for one in asked]
         prompts = [one.prompt for one in asked for _ in one.responses]
         responses = [text for one in asked for text in one.responses]
         rows = [one.row for one in asked for _ in one.responses]
-        try:
-            numbers = [_number(value) for value in self._function(prompts, responses, rows)]
-        except Exception as error:  # whatever a person's code raises
-            return [Verdict(failed=f"it raised {said(error)}")] * len(asked)
+        numbers = [_number(value) for value in self._function(prompts, responses, rows)]
         if len(numbers) != len(responses):
-            why = f"it returned {len(numbers)} numbers for {len(responses)} responses"
-            return [Verdict(failed=why)] * len(asked)
+            raise UnusableError(f"it returned {len(numbers)} numbers for {len(responses)} responses")
         verdicts, at = [], 0
         for count in counts:
             verdicts.append(Verdict(scores=tuple(numbers[at : at + count])))
