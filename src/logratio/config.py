@@ -322,8 +322,8 @@ class RunConfig(Leaf):
     lora: LoraConfig | None = None
     every: EveryConfig = EveryConfig()
     keep: KeepConfig = KeepConfig()
-    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], BeforeValidator(_listed)] = Field(
-        (), description="where metrics go beside metrics.jsonl"
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...], BeforeValidator(_listed)] = (
+        Field((), description="where metrics go beside metrics.jsonl")
     )
     stop_on: Literal["collapse"] | None = Field(
         None, description="collapse: stop once samples repeat, do not end or leave nothing to chance; default: go on"

@@ -127,6 +127,7 @@ def test_tensorboard_receives_every_row(model, pairs, tmp_path):
     assert [event.value for event in shown.Scalars("eval/accuracy")] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 def test_mlflow_receives_every_row(model, pairs, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -140,6 +141,22 @@ def test_mlflow_receives_every_row(model, pairs, tmp_path, monkeypatch):
     assert kept.data.metrics["eval/accuracy"] == run.evaluation["accuracy"]["mean"]
     assert kept.info.run_name == "r" and kept.info.status == "FINISHED" and kept.data.params["train.lr"] == "0.001"
     assert mlflow.active_run() is None
+
+
+@pytest.mark.slow
+def test_trackio_receives_every_row(model, pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # read on import
+    pytest.importorskip("trackio", reason="the extra `trackio` is not installed")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    monkeypatch.setenv("TRACKIO_PROJECT", "films")
+    run = train(model, pairs, output=tmp_path / "r", trackers=["trackio"], **QUICK)
+    told = SQLiteStorage.get_logs("films", "r")
+    rows = [row for row in read(run.directory / "metrics.jsonl") if row["kind"] in ("train", "eval")]
+    assert [entry["step"] for entry in told] == [row["step"] for row in rows]
+    for entry, row in zip(told, rows, strict=True):
+        assert dict(scalars(row)).items() <= entry.items()
+    assert SQLiteStorage.get_run_config("films", "r")["train.lr"] == 0.001
 
 
 def test_weights_and_biases_receive_every_row(model, pairs, tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
-"""TensorBoard, Weights & Biases and MLflow as listeners: they receive the rows of `metrics.jsonl`."""
+"""TensorBoard, Weights & Biases, MLflow and Trackio as listeners: they receive the rows of `metrics.jsonl`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def listeners(names: Sequence[str], directory: Path) -> list[Listener]:
     Raises:
         MissingExtraError: Its package is not installed.
     """
-    made = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
+    made = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "trackio": _trackio}
     return [made[name](directory) for name in names]
 
 
@@ -87,6 +88,27 @@ def _mlflow(directory: Path) -> Listener:
             mlflow.log_metrics(dict(scalars(event.data["row"])), step=event.data["step"])
         elif event.kind == "done" and started:
             mlflow.end_run("FINISHED" if event.data["status"] == "finished" else "KILLED")
+
+    return listen
+
+
+def _trackio(directory: Path) -> Listener:
+    """Return a listener that opens a run of the project TRACKIO_PROJECT, in TRACKIO_DIR or at TRACKIO_SERVER_URL."""
+    try:
+        import trackio
+    except ImportError as error:
+        raise MissingExtraError("trackers: trackio", "trackio") from error
+    started: list[Any] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "open":
+            project, config = os.environ.get("TRACKIO_PROJECT", "logratio"), dict(_flat(event.data["config"]))
+            own = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}  # the machine is not what is tracked
+            started.append(trackio.init(project=project, name=directory.name, config=config, **own))
+        elif event.kind in ("train", "eval") and started:
+            started[0].log(dict(scalars(event.data["row"])), step=event.data["step"])
+        elif event.kind == "done" and started:
+            trackio.finish()
 
     return listen
 
