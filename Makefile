@@ -7,6 +7,7 @@ JOBS   ?= 2
 ARGS   ?=
 BIN    := .venv/bin
 STAMP  := .venv/.installed
+EXTRAS := .venv/.extras
 EMPTY  := build/empty
 SITE   := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
@@ -28,7 +29,7 @@ lint: $(STAMP)
 fast: $(STAMP)
 	$(BIN)/pytest -q -n $(JOBS)
 
-slow: $(STAMP)
+slow: $(EXTRAS)
 	$(BIN)/pytest -q -n $(JOBS) -m slow
 
 # The wheel goes into an environment that was made empty. Its dependencies are lent from .venv by a path file; the
@@ -76,6 +77,12 @@ $(STAMP): pyproject.toml constraints.txt
 	    || grep '^torch==' constraints.txt; } > .venv/constraints.txt
 	@$(BIN)/python -m pip install -q -c .venv/constraints.txt setuptools
 	@$(BIN)/python -m pip install -q -c .venv/constraints.txt --no-build-isolation -e '.[dev,docs,8bit]'
+	@touch $@
+
+# Packages that only slow tests meet: the benchmarks of `logratio eval --tasks` and two trackers; some 500 MB.
+$(EXTRAS): $(STAMP)
+	@echo "Installing what only the slow tests use, once; this takes a minute or two."
+	@$(BIN)/python -m pip install -q -c .venv/constraints.txt --no-build-isolation -e '.[tasks,mlflow,trackio]'
 	@touch $@
 
 clean:

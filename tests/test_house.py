@@ -23,11 +23,14 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
+EXTRAS = re.findall(r"-e '\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+
+
 def installed_by_make():
-    """Return every distribution that `.[dev,docs,8bit]` brings, followed through what is installed here."""
+    """Return every distribution that the Makefile installs, followed through what is installed here."""
     extras = PROJECT["project"]["optional-dependencies"]
-    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"] + extras["dev"]]
-    waiting += [Requirement(text) for text in extras["docs"] + extras["8bit"]]
+    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    waiting += [Requirement(text) for name in ",".join(EXTRAS).split(",") for text in extras[name]]
     seen = set()
     while waiting:
         wanted = waiting.pop()

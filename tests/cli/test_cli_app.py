@@ -79,7 +79,7 @@ def test_version(capsys):
     ("words", "said"),
     [
         (["trian"], 'Did you mean "train"?'),
-        (["eval", "x"], "--data requires an argument"),
+        (["eval", "x"], "--data is missing"),
         (["eval", "x", "--data", "d", "--beta", "0"], "Must be > 0"),
         (["sample"], "RUN_OR_MODEL"),
         (["train", "--lr", "1", "--train.lr", "2"], "specified multiple times"),

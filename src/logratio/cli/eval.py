@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -19,6 +20,11 @@ _JUDGE = (
     "Judge the data's responses in place of measuring a model: module:function, file.py:function, the folder of a "
     "reward model or run, or a YAML file with the keys of `judge`. RUN_OR_MODEL, if given, judges beside it."
 )
+_DATA = "Files to measure on; give the option again for more."
+_TASKS = (
+    "In place of data: tasks of lm-evaluation-harness, or YAML files of one's own, with commas between them. What is "
+    "found of a run is kept in its evaluation.json. Needs the extra `tasks`."
+)
 _NORMALISE = (
     "With --judge: the data's responses are the reference's; let a reward model's scores of them average 0 from now on."
 )
@@ -30,10 +36,10 @@ def run(
     ] = None,
     /,
     *,
-    data: Annotated[list[str], Parameter(help="Files to measure on; give the option again for more.")],
-    reference: Annotated[
-        str | None, Parameter(help="start, base, a folder or hub name; default: the run's own.")
-    ] = None,
+    data: Annotated[list[str] | None, Parameter(help=_DATA)] = None,
+    tasks: Annotated[str | None, Parameter(help=_TASKS)] = None,
+    limit: Annotated[PositiveInt | None, Parameter(help="With --tasks: documents of each; default: all.")] = None,
+    reference: Annotated[str | None, Parameter(help="start, base, a folder or hub name; default: the run's.")] = None,
     retain: Annotated[str | None, Parameter(help="Texts that should not get worse: loss before and after.")] = None,
     kind: Annotated[
         Literal["pairs", "rankings", "labels", "demonstrations"] | None,
@@ -46,9 +52,7 @@ def run(
     ] = None,
     max_new_tokens: Annotated[PositiveInt, Parameter(help="Length limit of those responses.")] = 128,
     seed: Annotated[NonNegativeInt, Parameter(help="Of prompts and responses.")] = 0,
-    as_json: Annotated[
-        bool, Parameter(show_default=False, name="--json", help="JSON alone on standard output.")
-    ] = False,
+    as_json: Annotated[bool, Parameter(show_default=False, name="--json", help="Print JSON alone.")] = False,
     judge: Annotated[str | None, Parameter(help=_JUDGE)] = None,
     scores: Annotated[str | None, Parameter(help="With --judge: keep its verdicts in this JSON Lines file.")] = None,
     normalise: Annotated[bool, Parameter(show_default=False, negative=(), help=_NORMALISE)] = False,
@@ -56,15 +60,23 @@ def run(
     """Measure accuracy beside the length-only baseline, margin, log-ratios, KL and length, with 95 % intervals.
 
     Of a reward model: accuracy beside that baseline, margin and scores. With --judge: how often a judge agrees with the
-    data's preferences, beside that baseline.
+    data's preferences, beside that baseline. With --tasks: public benchmarks.
     """
+    unread: dict[str, Any] = {"reference": reference, "retain": retain, "kind": kind, "beta": beta, "samples": samples}
+    unread |= {"max-new-tokens": None if max_new_tokens == 128 else max_new_tokens}
+    if tasks is not None:
+        unread |= {"data": data, "judge": judge, "scores": scores, "normalise": normalise or None}
+        _refuse(unread, "without --tasks")
+        _tell(_of_tasks(run_or_model, tasks.split(","), limit, seed), as_json=as_json)
+        return
+    _refuse({"limit": limit}, "with --tasks")
+    if data is None:
+        raise ConfigError("--data is missing: name files to measure on, or tasks with --tasks.")
     if judge is not None:
-        unread = {"reference": reference, "retain": retain, "kind": kind, "beta": beta, "samples": samples}
-        unread |= {"max-new-tokens": None if max_new_tokens == 128 else max_new_tokens, "seed": seed or None}
-        _refuse([name for name, value in unread.items() if value is not None], "without --judge")
+        _refuse({**unread, "seed": seed or None}, "without --judge")
         judged(judge, run_or_model, data, scores, normalise=normalise, as_json=as_json)
         return
-    _refuse([name for name, given in (("scores", scores), ("normalise", normalise)) if given], "with --judge")
+    _refuse({"scores": scores, "normalise": normalise or None}, "with --judge")
     if run_or_model is None:
         raise ConfigError("RUN_OR_MODEL is missing: name what to measure, or a judge with --judge.")
     from ..evaluate.api import evaluate
@@ -80,13 +92,29 @@ def run(
         max_new_tokens=max_new_tokens,
         seed=seed,
     )
+    _tell(result, as_json=as_json)
+
+
+def _of_tasks(run_or_model: str | None, tasks: Sequence[str], limit: int | None, seed: int) -> Mapping[str, Any]:
+    from ..evaluate.tasks import evaluate_tasks, keep_tasks
+
+    if run_or_model is None:
+        raise ConfigError("RUN_OR_MODEL is missing: name what to measure.")
+    found = evaluate_tasks(run_or_model, tasks, limit=limit, seed=seed)
+    if (Path(run_or_model) / "evaluation.json").is_file():
+        keep_tasks(Path(run_or_model), found)
+    return found
+
+
+def _tell(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _show(result)
 
 
-def _refuse(given: Sequence[str], where: str) -> None:
+def _refuse(options: Mapping[str, Any], where: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
     if given:
         raise ConfigError(f"--{given[0]} is read only {where}; leave it out.")
 
@@ -94,10 +122,13 @@ def _refuse(given: Sequence[str], where: str) -> None:
 def _show(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     about = result["about"]
-    for line in about["rows"]:
+    for line in about.get("rows", ()):
         console.print(line)
     console.print(f"model: {about['model']}")
-    if about.get("head") == "score":
+    if "harness" in about:
+        template = "the chat template" if about["chat_template"] else "plain text"
+        console.print(f"tasks: {', '.join(about['tasks'])} ({about['harness']}, prompts as {template})\n")
+    elif about.get("head") == "score":
         console.print("reference: none, and no samples: a reward model scores responses and does not generate\n")
     else:
         none = "none, so nothing is measured against one; name one with --reference"
@@ -110,5 +141,5 @@ def _show(result: Mapping[str, Any]) -> None:
         if name != "about" and value["n"]:  # one that was not measured is in --json alone
             table.add_row(name, *cells(value))
     console.print(table)
-    if about["length_rule"]:
+    if about.get("length_rule"):
         console.print(f"\nlength_baseline judges by length alone: {about['length_rule']}.")

@@ -62,7 +62,7 @@ def prepare(
         ModelError: The tokenizer lacks EOS, or is not backed by the tokenizers library.
     """
     source = _parts(data) or (list(data) if isinstance(data, Iterator) else data)
-    chat = _chat_template(tokenizer, template, date)
+    chat = chat_template_of(tokenizer, template, date)
     base = Encoder(tokenizer, template=chat, kind=kind, loss_on=tokens.loss_on)  # refuses the tokenizer before reading
     stream = _Adapted(source, rows, kind, ties)
     key = content_hash(
@@ -104,12 +104,19 @@ def tokenize_prompts(
         TemplateError: Messages without a template, or refused by it.
         ModelError: As in `prepare`.
     """
-    chat = _chat_template(tokenizer, template, date)
+    chat = chat_template_of(tokenizer, template, date)
     records = [
         prompt if isinstance(prompt, Prompt) else Prompt(prompt=prompt, origin=Origin("prompts", number))
         for number, prompt in enumerate(prompts, 1)
     ]
     return Encoder(tokenizer, template=chat, kind="demonstrations").prompts(records)
+
+
+def chat_template_of(tokenizer: Tokenizer, template: TemplateConfig, date: str | None = None) -> ChatTemplate | None:
+    """Return the chat template that `prepare` uses, None where text is plain; arguments as there."""
+    if template.use == "none" or not tokenizer.chat_template:
+        return None
+    return ChatTemplate(tokenizer, template.kwargs, date or datetime.datetime.now(datetime.UTC).date().isoformat())
 
 
 class _Adapted:
@@ -133,12 +140,6 @@ def _parts(data: Any) -> tuple[DataPart, ...]:
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, (str, Path, DataPart)) for item in items):
         return ()
     return tuple(item if isinstance(item, DataPart) else DataPart(path=str(item)) for item in items)
-
-
-def _chat_template(tokenizer: Tokenizer, template: TemplateConfig, date: str | None) -> ChatTemplate | None:
-    if template.use == "none" or not tokenizer.chat_template:
-        return None
-    return ChatTemplate(tokenizer, template.kwargs, date or datetime.datetime.now(datetime.UTC).date().isoformat())
 
 
 def _refuse_unusable(cached: Cached, rows: RowsConfig, kind: Kind) -> None:
@@ -206,7 +207,7 @@ def _prepared(
 
 def template_in_use(tokenizer: Tokenizer, template: TemplateConfig, date: str | None) -> TemplateUse | None:
     """Return the chat template that prompts alone are rendered with, with its own defaults; None for plain text."""
-    chat = _chat_template(tokenizer, template, date)
+    chat = chat_template_of(tokenizer, template, date)
     if chat is None:
         return None
     return TemplateUse(

@@ -109,18 +109,21 @@ class ChatTemplate:
         parts = "".join(f" | replace({each!r}, {day.strftime(each)!r})" for each in _DIRECTIVES)
         return "{%- macro strftime_now(format) -%}{{ format" + parts + " }}{%- endmacro -%}"
 
+    def source(self, tools: Tools = None) -> str:
+        """Return what is rendered: the tokenizer's template, its clock stopped at `date`."""
+        return self._clock + self.tokenizer.get_chat_template(None, tools)
+
     def render(self, messages: Sequence[Message], *, tools: Tools = None, generation: bool) -> str:
         """Return the text of `messages`, followed by the assistant's header where `generation` is true.
 
         Raises:
             TemplateError: The template refuses the messages.
         """
-        source = self.tokenizer.get_chat_template(None, tools)
         try:
             text: str = self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tools=None if tools is None else [dict(tool) for tool in tools],
-                chat_template=self._clock + source,
+                chat_template=self.source(tools),
                 add_generation_prompt=generation,
                 tokenize=False,
                 **self.kwargs,
