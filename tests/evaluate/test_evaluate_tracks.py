@@ -48,6 +48,18 @@ def test_prompts_that_agree_and_one_run_leave_no_doubt():
     assert at.reward.low == pytest.approx(at.reward.high) == pytest.approx(2.0)
 
 
+def test_a_sample_without_a_reward_counts_in_no_mean_of_its_evaluation():
+    whole = track("a", (0, 0), (1, 1), (3, 2), prompts=6, noise=1.0)
+    kls, rewards = whole.kls + np.random.default_rng(1).normal(size=(3, 6)), whole.rewards.copy()
+    rewards[1, [0, 4]] = rewards[2, 3] = np.nan
+    kept = np.isfinite(rewards)
+    path = [[own[m][kept[m]].mean() for m in range(3)] for own in (kls, whole.rewards)]
+    at = reward_at([Track("a", kls, rewards)], 1.5)
+    assert at.reward.mean == pytest.approx(crossing(*path, 1.5)) and at.reward.low < at.reward.mean
+    rewards[2] = np.nan  # an evaluation of which nothing is known is no place on the path
+    assert reward_at([Track("a", kls, rewards)], 2.5).reward.mean is None
+
+
 def test_interval_is_that_of_the_mean_over_prompts():
     own = track("a", (0, 0), (1, 1), (2, 2), prompts=400, noise=1.0)
     at = reward_at([own], 1.0, draws=4_000)

@@ -120,8 +120,9 @@ def test_runs_that_failed_or_wait_are_said():
     document = study()
     document["runs"][0] |= {"status": "failed", "error": "it broke.", "points": []}
     document["runs"][1] |= {"status": "waiting", "points": []}
+    document["lost"] = "The judge had no verdict on 1 of 40 samples."
     said = [notice.text for notice in compose(document).notices]
-    assert said == ["dpo_seed-0 failed: it broke.", "Not finished: dpo_seed-1."]
+    assert said == ["dpo_seed-0 failed: it broke.", "Not finished: dpo_seed-1.", document["lost"]]
 
 
 def test_a_study_that_has_nothing_yet_is_a_page_all_the_same(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 from train.small_run import pairs, start_model, write_rows
 
 JUDGE = f"{Path(__file__).as_posix()}:goods"
+PICKY = f"{Path(__file__).as_posix()}:picky"
 ANSWER = f"{Path(__file__).as_posix()}:answer"
 THINKS = (
     "{% for m in messages %}{{ ' <think>' if m['role'] == 'assistant' else '' }}{{ m['content'] }}{% endfor %}"
@@ -16,6 +17,12 @@ THINKS = (
 def goods(prompts, responses, rows):
     """Words `good` of each response, and a little for its length: a reward with ties."""
     return [response.split().count("good") + 0.125 * (len(response.split()) > 3) for response in responses]
+
+
+def picky(prompts, responses, rows):
+    """The same, and nothing to say of a response with a word `bad`."""
+    scores = zip(goods(prompts, responses, rows), responses, strict=True)
+    return [None if "bad" in text.split() else score for score, text in scores]
 
 
 def study(folder, **changes):

@@ -96,6 +96,20 @@ def test_runs_are_compared_on_the_prompts_that_they_share(written, monkeypatch):
     assert both["points"][1]["reward"]["mean"] == pytest.approx((1 + other) / 2)
 
 
+def test_what_a_judge_skipped_is_said_and_counts_in_no_mean(written):
+    planned, folder, entries, ruler = written
+    assert compose(planned, folder, entries, ruler)["lost"] == ""
+    file = folder / entries[0]["name"] / POINTS
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[1]["rewards"][2], rows[1]["kls"][2], rows[1]["lost"] = None, 1e9, 1
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    document = compose(planned, folder, entries, ruler)
+    of = sum(len(run["points"]) for run in document["runs"]) * len(PROMPTS)
+    assert document["lost"].startswith(f"The judge had no verdict on 1 of {of} samples of the runs and on 0 of")
+    assert frontier.lines(document)[-1] == document["lost"]
+    assert max(point["kl"]["mean"] for one in document["settings"] for point in one["points"]) < 10
+
+
 def test_without_any_points_there_is_a_document_all_the_same(tmp_path):
     document = study(tmp_path)
     planned = plan(document, study_of(document), tmp_path / "out")

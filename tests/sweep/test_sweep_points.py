@@ -3,16 +3,17 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from logratio.config import JudgeConfig
-from logratio.errors import RunError
+from logratio.errors import JudgeError, RunError
 from logratio.sweep.points import Ruler, measure, measured, reference_rewards, sample_reference
 from logratio.sweep.study import plan, study_of
 from logratio.train import api, finish
-from sweep.study_files import ANSWER, JUDGE, goods, opening_thoughts, study
+from sweep.study_files import ANSWER, JUDGE, PICKY, goods, opening_thoughts, picky, study
 from train.small_run import pairs, write_rows
 
 
@@ -55,6 +56,30 @@ def test_points_by_another_reward_or_reference_do_not_count(made, tmp_path):
     measure(run, ruler)
     assert measured(run, ruler)
     assert not measured(run, Ruler(JudgeConfig(function="other:reward"), ruler.model, 6, 30))
+
+
+def test_samples_on_which_a_judge_that_skips_fails_are_left_out_alone_and_counted(made, tmp_path):
+    run, whole = made
+    known = lines_of(measure(run, whole))
+    ruler = replace(whole, judge=JudgeConfig(function=PICKY, on_failure="skip"))
+    points, samples = lines_of(measure(run, ruler)), lines_of(run / "samples.jsonl")
+    assert sum(point["lost"] for point in points) > 0
+    for point, every in zip(points, known, strict=True):
+        wanted = picky(None, [one["text"] for one in samples if one["step"] == point["step"]], None)
+        assert point["rewards"] == wanted and point["lost"] == wanted.count(None) < 10
+        kept = [i for i, reward in enumerate(wanted) if reward is not None]
+        for name in ("reward", "kl"):
+            assert point[name]["n"] == len(kept)
+            assert point[name]["mean"] == pytest.approx(np.mean([every[f"{name}s"][i] for i in kept]), abs=1e-5)
+    document = json.loads(sample_reference(tmp_path, run, ruler).read_text())
+    shape = np.shape(document["rewards"])
+    assert 0 < document["lost"] <= 10 * 30 - np.prod(shape) and len(document["prompts"]) == shape[0] and shape[1] >= 15
+    with pytest.raises(JudgeError, match="failed on .*judge.on_failure: skip"):
+        measure(run, replace(ruler, judge=JudgeConfig(function=PICKY)))
+    silent = tmp_path / "silent.py"
+    silent.write_text("def score(prompts, responses, rows):\n    return [None] * len(responses)\n")
+    with pytest.raises(JudgeError, match="no verdict on any sample of step 0"):
+        measure(run, replace(ruler, judge=JudgeConfig(function=f"{silent}:score", on_failure="skip")))
 
 
 def test_the_reference_is_sampled_at_the_same_prompts(made, tmp_path):

@@ -24,7 +24,7 @@ class Track:
     Attributes:
         setting: What it was run with; runs that differ in seed alone share it.
         kls: [M, P] log-ratio of each prompt's sample at each of M evaluations, in order; the first is the start's.
-        rewards: [M, P] its reward.
+        rewards: [M, P] its reward; NaN where nobody knows it, and the sample counts in no mean.
     """
 
     setting: str
@@ -101,8 +101,20 @@ def crossing(kls: ArrayLike, rewards: ArrayLike, level: float) -> float | None:
 
 def _at(tracks: Sequence[Track], weights: Table, level: float) -> Table:
     """Return each run's reward at a level under weightings [D, P] of prompts, [runs, D]; NaN where it is not met."""
-    share = weights / weights.sum(1, keepdims=True)
-    return np.array([_crossings(share @ track.kls.T, share @ track.rewards.T, level) for track in tracks])
+    return np.array(
+        [
+            _crossings(_means(weights, track, track.kls), _means(weights, track, track.rewards), level)
+            for track in tracks
+        ]
+    )
+
+
+def _means(weights: Table, track: Track, values: Table) -> Table:
+    """Return the weighted means of a track's values, [D, M], over samples whose reward is known; NaN for none."""
+    known = np.isfinite(track.rewards)
+    sums, total = weights @ np.where(known, values, 0.0).T, weights @ known.T
+    means: Table = np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return means
 
 
 def _crossings(kls: Table, rewards: Table, level: float) -> Table:
@@ -113,5 +125,5 @@ def _crossings(kls: Table, rewards: Table, level: float) -> Table:
         crosses = before * after < 0
         share = np.divide(before, before - after, out=np.zeros_like(before), where=crosses)
         value = rewards[:, i] + share * (rewards[:, i + 1] - rewards[:, i])
-        best = np.maximum(best, np.where(crosses, value, -np.inf))
+        best = np.fmax(best, np.where(crosses, value, -np.inf))
     return np.where(np.isfinite(best), best, np.nan)

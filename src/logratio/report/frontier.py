@@ -88,7 +88,7 @@ def compose(document: Mapping[str, Any]) -> Page:
         headline=_headline(document),
         tone="plain",
         support=_support(document),
-        notices=_notices(runs),
+        notices=[*_notices(runs), *([Notice("warn", document["lost"])] if document.get("lost") else [])],
         top=[Tiles(_tiles(document, runs)), Facts(_facts(document))],
         sections=sections,
         footer="Written from frontier.json by logratio. The page holds its own data and makes no request.",

@@ -50,6 +50,7 @@ def compose(planned: Planned, folder: Path, entries: Sequence[Entry], ruler: Rul
         "prompts": len(rewards) if rewards is not None else None,
         "samples": ruler.samples,
         "reference": None if rewards is None else mean_interval(rewards.mean(1)).to_json(),
+        "lost": _lost(points, reference),
         "bias": BIAS,
         "tilts": [{**asdict(tilt), "trusted": tilt.trusted} for tilt in tilts],
         "best_of_n": [{**asdict(best), "distance": best.distance} for best in bests],
@@ -78,10 +79,23 @@ def _common(prompts: Sequence[Sequence[str]], folder: Path) -> list[str]:
 
 
 def _at(row: Mapping[str, Any], common: Sequence[str]) -> dict[str, Any]:
-    """Return a row of points with its values at some prompts alone."""
+    """Return a row of points with its values at some prompts alone; NaN for both where the judge had no verdict."""
     place = {name: i for i, name in enumerate(row["prompts"])}
-    kept = {key: [row[key][place[name]] for name in common] for key in ("rewards", "kls")}
-    return {**row, **kept}
+    rewards, kls = (np.array([row[key][place[name]] for name in common], np.float64) for key in ("rewards", "kls"))
+    return {**row, "rewards": rewards, "kls": np.where(np.isfinite(rewards), kls, np.nan)}
+
+
+def _lost(points: Mapping[str, Sequence[Mapping[str, Any]]], reference: Mapping[str, Any] | None) -> str:
+    """Return on how many samples the judge had no verdict, a sentence; "" where it had one on all."""
+    rows = [row for own in points.values() for row in own]
+    lost, of = sum(row.get("lost", 0) for row in rows), sum(len(row["prompts"]) for row in rows)
+    also = 0 if reference is None else reference.get("lost", 0)
+    if not lost + also:
+        return ""
+    return (
+        f"The judge had no verdict on {lost:,} of {of:,} samples of the runs and on {also:,} of the reference's; they "
+        "are left out."
+    )
 
 
 def lines(document: Mapping[str, Any]) -> list[str]:
@@ -95,7 +109,8 @@ def lines(document: Mapping[str, Any]) -> list[str]:
     ]
     rows += [[name, *(_told(level["methods"].get(name)) for level in levels)] for name in names]
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-    return ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    told = ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return [*told, lost] if (lost := document.get("lost")) else told
 
 
 def _told(found: Mapping[str, Any] | None) -> str:
@@ -119,7 +134,7 @@ def _tracks(entries: Sequence[Entry], points: Mapping[str, Sequence[Mapping[str,
 
 
 def _run(entry: Entry, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    kept = ("step", "reward", "kl", "length", "tokens", "seconds")
+    kept = ("step", "reward", "kl", "lost", "length", "tokens", "seconds")
     values = entry["values"]
     return {
         "name": entry["name"],
@@ -129,7 +144,7 @@ def _run(entry: Entry, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "status": entry["status"],
         "error": entry["error"],
         "seconds": entry["seconds"],
-        "points": [{key: row[key] for key in kept} for row in rows],
+        "points": [{key: row[key] for key in kept if key in row} for row in rows],
     }
 
 
@@ -152,12 +167,16 @@ def _settings(entries: Sequence[Entry], points: Mapping[str, Sequence[Mapping[st
 
 
 def _pooled(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the mean of [runs, prompts] with a 95 % interval: prompts and runs vary, each by its own share."""
-    over_prompts = mean_interval(values.mean(0))
+    """Return the mean of [runs, prompts] with a 95 % interval: prompts and runs vary, each by its own share.
+
+    NaN, of a sample without a verdict, counts in no mean.
+    """
+    known = np.ma.masked_invalid(values)
+    over_prompts = mean_interval(known.mean(0).compressed())
     if len(values) < 2 or over_prompts.se is None or over_prompts.mean is None:
         return over_prompts.to_json()
-    between = float(values.mean(1).var(ddof=1)) / len(values)
+    between = float(known.mean(1).var(ddof=1)) / len(values)
     se = float(np.sqrt(over_prompts.se**2 + between))
     half = 1.96 * se
     mean = over_prompts.mean
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": values.size, "se": se}
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": int(known.count()), "se": se}

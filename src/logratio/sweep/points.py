@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..batch.group import Group, Ints
 from ..config import JudgeConfig
 from ..data.prompts import Asking, prepare_prompts
-from ..errors import RunError
+from ..errors import JudgeError, RunError
 from ..files import atomic_path, content_hash, write_json
 from ..logps.policy import Policy
 from ..logps.reference import score
@@ -23,7 +24,7 @@ from ..logps.subject import subject_of
 from ..maths.intervals import mean_interval
 from ..models.load import load_model, stored_fingerprint
 from ..rollout.generate import generate, stop_tokens
-from ..rollout.judge import Asked, Judge, scores_of
+from ..rollout.judge import Asked, Judge, Verdict, scorable, scores_of
 from ..rollout.judges import open_judge
 from ..train.rewards import asked_of
 
@@ -70,12 +71,13 @@ def measure(run: Path, ruler: Ruler) -> Path:
 
     A row holds `step`, `reward` and `kl` {mean, low, high, n, se}, `length`, the `tokens` trained on and the `seconds`
     gone by then, and each prompt's own `rewards` and `kls` in the order of `prompts`, their names. KL is
-    Σ_t log π/π_ref on the policy's own samples at temperature 1.
+    Σ_t log π/π_ref on the policy's own samples at temperature 1. A sample of which a judge that skips has no verdict is
+    left out of both means: its reward is None, and `lost` counts it.
 
     Raises:
         RunError: The run kept no samples, or not of every prompt at every evaluation, or eval.data holds them no more.
         DataError: Those data cannot be read.
-        JudgeError: The reward fails.
+        JudgeError: The reward fails, or has no verdict on any sample of an evaluation.
     """
     rows = _lines(run / "samples.jsonl")
     steps: dict[int, list[Mapping[str, Any]]] = {}
@@ -95,17 +97,25 @@ def measure(run: Path, ruler: Ruler) -> Path:
     logp_PM = np.array([[own[i]["logp"] for own in steps.values()] for i in range(len(prompts))])
     kls_PM = logp_PM - np.array([_sums(values, own) for values, own in zip(reference, drawn, strict=True)])
     cost, names = _cost(run), _names(prompts)
+    known_PM = np.isfinite(rewards_PM)
+    if not known_PM.any(0).all():
+        raise JudgeError(
+            f"the judge has no verdict on any sample of step {list(steps)[int(known_PM.any(0).argmin())]} of {run}, so "
+            "nothing is known of it; mend the judge, then run the study again."
+        )
     with atomic_path(run / POINTS) as temporary, temporary.open("w", encoding="utf-8") as file:
         for m, (step, own) in enumerate(steps.items()):
+            known = known_PM[:, m]
             point = {
                 "key": ruler.key,
                 "prompts": names,
                 "step": step,
-                "reward": mean_interval(rewards_PM[:, m]).to_json(),
-                "kl": mean_interval(kls_PM[:, m]).to_json(),
+                "reward": mean_interval(rewards_PM[known, m]).to_json(),
+                "kl": mean_interval(kls_PM[known, m]).to_json(),
+                "lost": int((~known).sum()),
                 "length": mean_interval([row["tokens"] for row in own]).to_json(),
                 **cost.get(step, {"tokens": 0, "seconds": 0.0}),
-                "rewards": np.round(rewards_PM[:, m], 6).tolist(),
+                "rewards": [round(r, 6) if math.isfinite(r) else None for r in rewards_PM[:, m].tolist()],
                 "kls": np.round(kls_PM[:, m], 5).tolist(),
             }
             file.write(json.dumps(point) + "\n")
@@ -121,6 +131,8 @@ def measured(run: Path, ruler: Ruler) -> list[dict[str, Any]]:
 def sample_reference(folder: Path, run: Path, ruler: Ruler, *, seed: int = 1) -> Path:
     """Write `reference.json`: rewards of many samples of the reference at the prompts of a run, and return its path.
 
+    Samples of which a judge that skips has no verdict are left out and counted by `lost`: see `_even`.
+
     Args:
         folder: Of the study.
         run: One of its runs, whose prompts are taken.
@@ -135,12 +147,14 @@ def sample_reference(folder: Path, run: Path, ruler: Ruler, *, seed: int = 1) ->
     texts = [[made.tokenizer.decode(one.tokens.tolist(), skip_special_tokens=True) for one in own] for own in drawn]
     asking = _asking(run, prompts, made.tokenizer)
     asked = [asked_of(*one, made.tokenizer) for one in zip(asking, texts, ids, strict=True)]
-    rewards = _judged(open_judge(ruler.judge), asked)
+    judged = _judged(open_judge(ruler.judge), asked)
+    kept, rewards = _even(judged)
     tokens = sum(len(one.tokens) for own in drawn for one in own)
     document = {
         "key": ruler.key,
-        "prompts": _names(prompts),
+        "prompts": _names([prompts[i] for i in kept]),
         "samples": ruler.samples,
+        "lost": int((~np.isfinite(judged)).sum()),
         "tokens": tokens,
         "rewards": np.round(rewards, 6).tolist(),
     }
@@ -189,10 +203,49 @@ def _asking(run: Path, prompts: Sequence[str], tokenizer: Any) -> list[Asking]:
 
 
 def _judged(judge: Judge, asked: Sequence[Asked]) -> NDArray[np.float64]:
-    """Return the score of every response, [prompts, responses]."""
-    verdicts = [verdict for i in range(0, len(asked), ASKED) for verdict in judge(asked[i : i + ASKED])]
-    scores = [scores_of(verdict, len(one.responses)) for verdict, one in zip(verdicts, asked, strict=True)]
+    """Return the score of every response, [prompts, responses]; NaN where a judge that skips has no verdict.
+
+    A verdict is of all of a prompt's responses: where it failed, each is judged by itself, so that only those are lost
+    on which the judge fails.
+    """
+
+    def verdicts(of: Sequence[Asked]) -> list[Verdict]:
+        return [scorable(verdict) for i in range(0, len(of), ASKED) for verdict in judge(of[i : i + ASKED])]
+
+    found = verdicts(asked)
+    alone = [
+        replace(one, responses=(text,))
+        for one, verdict in zip(asked, found, strict=True)
+        if verdict.failed
+        for text in one.responses
+    ]
+    again = iter(verdicts(alone))
+    scores = [
+        [_score(next(again)) for _ in one.responses] if verdict.failed else scores_of(verdict, len(one.responses))
+        for verdict, one in zip(found, asked, strict=True)
+    ]
     return np.array(scores, np.float64)
+
+
+def _score(verdict: Verdict) -> float:
+    return math.nan if verdict.failed else scores_of(verdict, 1)[0]
+
+
+def _even(rewards_PN: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float64]]:
+    """Return the prompts with a verdict on half of their samples or more, and equally many rewards of each.
+
+    Raises:
+        JudgeError: There is no such prompt.
+    """
+    known = [row[np.isfinite(row)] for row in rewards_PN]
+    kept = [i for i, row in enumerate(known) if 2 * len(row) >= rewards_PN.shape[1]]
+    if not kept:
+        raise JudgeError(
+            "the judge has no verdict on half of the reference's samples at any prompt, so that no frontier is known; "
+            "mend the judge, then run the study again."
+        )
+    least = min(len(known[i]) for i in kept)
+    return kept, np.array([known[i][:least] for i in kept])
 
 
 def _cost(run: Path) -> dict[int, dict[str, float]]:
