@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import reduce
 
 import pytest
 import yaml
@@ -18,7 +19,9 @@ from logratio.data.formats import FORMATS, sniff
 from logratio.data.schema import Row
 from logratio.metrics import METRICS
 from logratio.records import Origin
+from logratio.train.foreign import RENAMED, TOOLS
 from logratio.train.keys import keys, sections
+from logratio.train.recipe import resolve
 
 RUN_ELSEWHERE = {
     "theory.md": "tests/test_theory.py",
@@ -117,6 +120,21 @@ def test_recipes_are_valid():
     for page in ("recipe.md", "from-llama-factory.md", "from-axolotl.md"):
         for body in blocks(page, "yaml"):
             RunConfig(**{**(recipe := yaml.safe_load(body)), "lora": None if recipe["lora"] == 16 else recipe["lora"]})
+
+
+@pytest.mark.parametrize(("page", "tool"), [("from-llama-factory.md", "LLaMA-Factory"), ("from-axolotl.md", "Axolotl")])
+def test_another_tool_s_file_is_answered_key_by_key_and_is_the_job_of_the_recipe_beside_it(page, tool):
+    theirs, (ours,) = (list(map(yaml.safe_load, blocks(page, language))) for language in ("text", "yaml"))
+    theirs = theirs[0]
+    assert len(theirs) > 40 and not theirs.keys() - set(TOOLS[tool])
+    recipe = resolve(ours).config.model_dump(mode="json")
+    for key in theirs.keys() & RENAMED.keys() - {"rl", "stage", "datasets", "dataset", "lora_target"}:
+        own = reduce(lambda at, name: at[name], RENAMED[key].split("."), recipe)
+        value = [theirs[key]] if key == "report_to" else theirs[key]
+        value = float(value) if isinstance(own, float) else value
+        assert own == value or (own == "on" and value is True), (key, own, value)
+    batch = theirs.get("micro_batch_size") or theirs.get("per_device_train_batch_size")
+    assert recipe["train"]["batch_size"] == batch * theirs["gradient_accumulation_steps"]
 
 
 def test_each_format_is_read_as_the_one_it_stands_under():

@@ -235,6 +235,9 @@ EXPLAINED: Mapping[str, str] = {
 }
 """Other meaning, or no counterpart: what to write instead, and the conversion."""
 
+_HERE_TOO: Mapping[str, str] = {"template": _TEMPLATE}
+"""Keys of ours with another meaning there, so that only the tables can answer them."""
+
 TOOLS: Mapping[str, tuple[str, ...]] = {
     "LLaMA-Factory": tuple(
         """
@@ -242,7 +245,7 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
         finetuning_type lora_rank lora_alpha lora_dropout lora_target additional_target use_dora use_rslora
         quantization_bit pref_beta pref_loss pref_ftx dpo_label_smoothing simpo_gamma ld_alpha kto_chosen_weight
         kto_rejected_weight ref_model ref_model_adapters reward_model ppo_epochs dataset dataset_dir eval_dataset
-        val_size cutoff_len max_samples mask_history train_on_prompt packing neat_packing enable_thinking
+        template val_size cutoff_len max_samples mask_history train_on_prompt packing neat_packing enable_thinking
         overwrite_cache preprocessing_num_workers dataloader_num_workers per_device_train_batch_size
         gradient_accumulation_steps per_device_eval_batch_size learning_rate num_train_epochs max_steps
         lr_scheduler_type warmup_ratio warmup_steps max_grad_norm weight_decay optim seed bf16 fp16 pure_bf16
@@ -298,5 +301,6 @@ def table() -> str:
 
 def tool_table(tool: str) -> str:
     """Return a tool's keys with what to write instead, as Markdown; what an error message answers, in short."""
-    rows = [f"| `{key}` | {f'`{RENAMED[key]}`' if key in RENAMED else EXPLAINED[key]} |" for key in TOOLS[tool]]
+    told = {**{key: f"`{own}`" for key, own in RENAMED.items()}, **EXPLAINED, **_HERE_TOO}
+    rows = [f"| `{key}` | {told[key]} |" for key in TOOLS[tool]]
     return "\n".join(["| there | here |", "| --- | --- |", *rows])
