@@ -33,6 +33,13 @@ def test_the_recipe_of_init_trains_unchanged(place, monkeypatch, capsys):
     assert code == 0, err
     recipe, run = (yaml.safe_load((place / name).read_text()) for name in ("first.yaml", "runs/first/config.yaml"))
     assert recipe["train"]["lr"] == run["train"]["lr"] and recipe["objective"]["beta"] == run["objective"]["beta"]
+    (rate,) = (line for line in (place / "first.yaml").read_text().splitlines() if line.strip().startswith("lr:"))
+    (check,) = (
+        each
+        for each in json.loads((place / "runs/first/preflight.json").read_text())
+        if each["name"] == "learning_rate"
+    )
+    assert rate.endswith("as far as this one moves a large one") and f" {check['figures']['suggested']:.1g}," in rate
     steps = json.loads((place / "runs/first/manifest.json").read_text())["steps"]
     assert f"{steps} steps" in (place / "first.yaml").read_text()
 

@@ -19,7 +19,7 @@ from ..models.skeleton import skeleton
 from ..report.text import visible
 from . import distributed
 from .memory import Estimate, bin_budget, estimate
-from .recipe import Resolved, learning_rate, resolve
+from .recipe import Resolved, for_size, learning_rate, resolve
 from .setup import uses_bf16
 from .units import count, size
 
@@ -98,6 +98,8 @@ def propose(
     shape, needed, lora = _memory(resolved, model)
     parameters = sum(p.numel() for p in shape.parameters())
     rate, source = learning_rate(resolved.config, frozenset(), parameters, lora is not None or stored_adapter(model))
+    if (allowed := for_size(rate, parameters)) >= 2 * rate:
+        source += f"; for so small a model up to {allowed:.1g}, which moves it as far as this one moves a large one"
     steps = max(1, round(-(-groups // batch.value) * resolved.config.train.epochs))
     train = {
         "batch_size": batch,

@@ -28,6 +28,9 @@ from .versions import moved, require_readable
 LARGE = 3_000_000_000
 """Parameters from which the default learning rate is 5e-7."""
 
+_USUAL = 3e8
+"""Parameters below which a suggestion, made for models of hundreds of millions and more, allows for more."""
+
 Flat = dict[str, Any]
 """Values by dotted key, as {"train.lr": 1e-6}."""
 
@@ -158,6 +161,15 @@ def learning_rate(config: RunConfig, explicit: frozenset[str], parameters: int, 
     elif parameters >= LARGE:
         rate, source = 5e-7, f"default from 3B parameters ({parameters / 1e9:.1f}B here)"
     return (rate * 10, f"{source}, {shown(rate)}, × 10 for LoRA") if lora else (rate, source)
+
+
+def for_size(rate: float, parameters: int) -> float:
+    """Return what a rate, made for models of hundreds of millions of parameters and more, allows for a smaller one.
+
+    Rates grow as one over the width, as the square root of the parameters falls (μP, arXiv:2203.03466): what moves a
+    wide layer by a given amount moves a narrow one by less.
+    """
+    return rate * max(1.0, (_USUAL / max(1, parameters)) ** 0.5)
 
 
 def _flatten(document: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

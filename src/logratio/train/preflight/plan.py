@@ -6,15 +6,13 @@ from ... import objectives
 from ...findings import Finding, Level
 from ..memory import Estimate
 from ..opening import Opening
-from ..recipe import learning_rate
+from ..recipe import for_size, learning_rate
 from ..units import count, size
 from .scene import Scene
 
 TIMES = 10
 """How far above the suggestion a rate is worth a warning."""
 _FAR_BELOW = 100
-_USUAL = 3e8
-"""Parameters below which a suggestion, made for models of hundreds of millions and more, allows for more."""
 
 
 def learning_rate_sane(scene: Scene) -> Finding:
@@ -27,9 +25,7 @@ def _rate(opening: Opening) -> Finding:
     suggested = objectives.load(config.objective["name"]).suggests.get("train.lr")
     plain = config.model_copy(update={"train": config.train.model_copy(update={"lr": suggested or 1e-6})})
     usual, _ = learning_rate(plain, frozenset(), model.parameters, model.adapter != "none")
-    # For smaller models rates grow as one over the width, as the square root of the parameters falls (μP,
-    # arXiv:2203.03466): what moves a wide layer by a given amount moves a narrow one by less.
-    allowed = usual * max(1.0, (_USUAL / max(1, model.parameters)) ** 0.5)
+    allowed = for_size(usual, model.parameters)
     given = config.train.lr
     kind = "an adapter on " if model.adapter != "none" else ""
     what = f"{config.objective['name']} with {kind}a model of {count(model.parameters)} parameters"

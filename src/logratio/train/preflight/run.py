@@ -266,7 +266,8 @@ class Preflight:
         allowed = "no limit" if self.full else f"{most:.2g} s are allowed: 2 % of them, at most {MOST:g}"
         if self.least and not self.full:
             allowed += f", at least {self.least:g}"
-        says = f"The steps will take about {lasting(planned)}; {allowed}; {self.budget.spent:.2g} s were spent."
+        says = f"The steps will take about {lasting(planned)}, evaluations aside; {allowed}; "
+        says += f"{self.budget.spent:.2g} s were spent."
         if not self._skipped:
             self.keep(Finding("budget", "fine", says, figures=figures))
             return
