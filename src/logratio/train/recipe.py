@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def for_size(rate: float, parameters: int) -> float:
     Rates grow as one over the width, as the square root of the parameters falls (μP, arXiv:2203.03466): what moves a
     wide layer by a given amount moves a narrow one by less.
     """
-    return rate * max(1.0, (_USUAL / max(1, parameters)) ** 0.5)
+    return rate * max(1.0, math.sqrt(_USUAL / max(1, parameters)))
 
 
 def _flatten(document: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
