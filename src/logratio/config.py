@@ -236,6 +236,7 @@ class TrainConfig(Leaf):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps over which the rate rises from peak/n")
     clip: PositiveFloat = Field(1.0, description="largest gradient norm")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay, times the rate")
+    epsilon: PositiveFloat = Field(1e-8, description="ε, beside the root of the second moment in each update")
     optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = Field("adamw", description="adamw_8bit needs an extra")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it, else fp32")
     weights: Literal["fp32", "bf16"] = Field("fp32", description="bf16: master weights by stochastic rounding")

@@ -77,6 +77,12 @@ def test_a_response_that_did_not_end_has_the_score_of_missing_eos():
     assert rewards(own, PpoSettings(missing_eos=None), 0.0) == pytest.approx([0, 5, 0, 5])
 
 
+def test_scores_beyond_the_clip_count_as_it_and_missing_eos_is_no_score():
+    own = group(1, 1, 1, 1, score=[50.0, -50.0, 0.5, 0.0], ended=[1.0, 1.0, 1.0, 0.0])
+    found = rewards(own, PpoSettings(score_clip=2.0, missing_eos=-9.0), 0.0)
+    assert found.tolist() == [2.0, -2.0, 0.5, -9.0]
+
+
 def test_with_lambda_and_gamma_1_the_advantage_is_what_is_still_to_come_less_the_value():
     own = group(3, 2)
     (made,), _ = labelled([own], **PLAIN)

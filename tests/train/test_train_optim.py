@@ -38,6 +38,22 @@ def test_adamw_and_rmsprop_first_steps_by_hand():
     assert torch.allclose(weight, torch.tensor([1.0 - 0.01 / math.sqrt(1 - 0.99)]), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "second"),
+    [("adamw", 1.0), pytest.param("adamw_8bit", 1.0, marks=pytest.mark.slow), ("rmsprop", 1 - 0.99)],
+)
+def test_epsilon_stands_beside_the_root_of_the_second_moment(kind, second):
+    """The first step is lr·g / (|g|·√second + ε): RMSprop does not correct the second moment for its beginning."""
+    gradient = torch.tensor([1e-3, -2e-5, 4e-7]).repeat(2048)  # 8-bit moments are for tensors of 4,096 elements or more
+    for epsilon in (1e-8, 1e-5):
+        weight = nn.Parameter(torch.zeros_like(gradient))
+        opt = optimizer({"w": weight}, kind=kind, epsilon=epsilon)
+        weight.grad = gradient.clone()
+        opt.step(0.01, 0)
+        expected = -0.01 * gradient / (gradient.abs() * math.sqrt(second) + epsilon)
+        assert torch.allclose(weight, expected, rtol=1e-4 if kind != "adamw_8bit" else 0.2, atol=0)
+
+
 def test_clipping_scales_to_the_norm_and_reports_the_one_before():
     a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     opt = optimizer({"a": a, "b": b})

@@ -43,6 +43,7 @@ class PpoSettings(Settings):
     )
     whiten: bool = Field(True, description="advantages of a phase to mean 0 and variance 1")
     whiten_rewards: bool = Field(False, description="rewards of a phase to variance 1, their mean kept")
+    score_clip: float | None = Field(None, gt=0, description="scores beyond ± this count as it; null: as they are")
     missing_eos: float | None = Field(-1.0, description="score of a response that did not end; null: the judge's")
 
     @model_validator(mode="after")
@@ -117,11 +118,13 @@ def next_beta(beta: float, penalty: float, *, target: float, responses: float, h
 def rewards(group: Group, settings: PpoSettings, beta: float, origin: float = 0.0) -> NDArray[np.float64]:
     """Return the reward of each scored token, [R]: −β·log π_old/π_ref, and at the last one the score besides.
 
-    The score of a response that did not end by itself is `missing_eos`, whatever the judge said. All scores are less
-    `origin`.
+    Beyond ±`score_clip` scores count as that. The score of a response that did not end by itself is `missing_eos`,
+    whatever the judge said. All scores are less `origin`.
     """
     length_K = labelling.lengths(group)
     score_K = np.asarray(group.columns.response["score"], np.float64)
+    if settings.score_clip is not None:
+        score_K = np.clip(score_K, -settings.score_clip, settings.score_clip)
     if settings.missing_eos is not None:
         score_K = np.where(group.columns.response["ended"] > 0, score_K, settings.missing_eos)
     score_K = np.where(labelling.counted(group), score_K, 0.0)  # one that failed may be NaN
@@ -256,7 +259,7 @@ OBJECTIVE = Objective(
         at_reference=lambda batch, settings: {"policy": -batch.token["advantage"].double()},
         invariant=frozenset({"reference"}),
         variants=(
-            {"value_clip": None, "whiten": False, "gamma": 0.9, "missing_eos": None},
+            {"value_clip": None, "whiten": False, "gamma": 0.9, "missing_eos": None, "score_clip": 0.5},
             {"whiten_rewards": True, "kl_target": 0.006, "lam": 1.0},
         ),
         population=False,

@@ -290,6 +290,7 @@ def _optimizer(config: RunConfig, policy: Policy, world: World, *, bf16: bool, v
         named,
         kind=train.optimizer,
         weight_decay=train.weight_decay,
+        epsilon=train.epsilon,
         stochastic=train.weights == "bf16",
         seed=train.seed,
         compute=compute,

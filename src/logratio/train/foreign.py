@@ -39,6 +39,7 @@ RENAMED: Mapping[str, str] = {
     "max_grad_norm": "train.clip",
     "gradient_checkpointing": "train.checkpointing",
     "weight_decay": "train.weight_decay",
+    "adam_epsilon": "train.epsilon",
     "seed": "train.seed",
     # objective
     "pref_beta": "objective.beta",
@@ -178,7 +179,6 @@ EXPLAINED: Mapping[str, str] = {
     "optimizer": _OPTIMIZER,
     "adam_beta1": "AdamW's β are 0.9 and 0.999",
     "adam_beta2": "AdamW's β are 0.9 and 0.999",
-    "adam_epsilon": "AdamW's ε is 1e-8",
     "max_prompt_length": "tokens.max_length bounds prompt and response together; tokens.overflow says what gives way",
     "max_completion_length": "tokens.max_length bounds prompt and response, rollout.max_new_tokens what is drawn",
     "truncation_mode": "tokens.overflow: left_prompt is keep_end, truncate is keep_start, drop is the default",

@@ -60,14 +60,15 @@ class Optimizer:
 
     Args:
         named: Trainable parameters by name.
-        kind: adamw (Loshchilov & Hutter 2019, arXiv:1711.05101; β 0.9, 0.999, ε 1e-8), adamw_8bit (moments in blocks of
-            8 bits, Dettmers et al. 2022, arXiv:2110.02861) or rmsprop (α 0.99, ε 1e-8).
+        kind: adamw (Loshchilov & Hutter 2019, arXiv:1711.05101; β 0.9, 0.999), adamw_8bit (moments in blocks of
+            8 bits, Dettmers et al. 2022, arXiv:2110.02861) or rmsprop (α 0.99).
         weight_decay: Decoupled for adamw; ≥ 0.
         stochastic: Keep no float32 masters: each update is made in float32 and rounded stochastically to bfloat16.
         seed: Of the rounding's counter stream.
         compute: What the model computes in, where that is not the weights' dtype: they are turned into copies of the
             masters, refreshed at each step.
         rates: Multiples of the learning rate, of weights that have another one.
+        epsilon: ε > 0, added to the root of the second moment (of AdamW: once it is corrected for its beginning).
     """
 
     def __init__(
@@ -80,13 +81,14 @@ class Optimizer:
         seed: int,
         compute: torch.dtype | None = None,
         rates: Mapping[str, float] | None = None,
+        epsilon: float = 1e-8,
     ) -> None:
         self.slots = [_slot(name, weight, stochastic, compute or weight.dtype) for name, weight in named.items()]
         self.stochastic = stochastic
         self.seed = seed
         # one optimiser per weight where masters exist one at a time
         together = [[slot] for slot in self.slots] if stochastic else [self.slots]
-        self._inner = [_make(kind, _rated(part, rates or {}), weight_decay) for part in together]
+        self._inner = [_make(kind, _rated(part, rates or {}), weight_decay, epsilon) for part in together]
 
     def clip(self, most: float) -> float:
         """Scale the gradient to a norm of at most `most`; return its norm before."""
@@ -193,16 +195,16 @@ def _rated(slots: Sequence[Slot], rates: Mapping[str, float]) -> list[dict[str, 
     ]
 
 
-def _make(kind: Kind, masters: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+def _make(kind: Kind, masters: list[dict[str, Any]], weight_decay: float, epsilon: float) -> torch.optim.Optimizer:
     if kind == "rmsprop":
-        return torch.optim.RMSprop(masters, weight_decay=weight_decay)
+        return torch.optim.RMSprop(masters, eps=epsilon, weight_decay=weight_decay)
     if kind == "adamw":
-        return torch.optim.AdamW(masters, weight_decay=weight_decay, fused=True)
+        return torch.optim.AdamW(masters, eps=epsilon, weight_decay=weight_decay, fused=True)
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise MissingExtraError("train.optimizer adamw_8bit", "8bit") from error
-    made: torch.optim.Optimizer = AdamW8bit(masters, weight_decay=weight_decay)
+    made: torch.optim.Optimizer = AdamW8bit(masters, eps=epsilon, weight_decay=weight_decay)
     return made
 
 
