@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -123,12 +125,29 @@ def _tokenised(
     entries: dict[int, Entry] = {}
     notes: list[str] = []
     parts = _missing(folder, iter(records), known, entries, notes)
-    for number, made in groupby(encoder.stream(parts), key=lambda made: made.part.shard):
-        entries[number] = _written(folder / _name(number), list(made), base=number * _SHARD)
+    with _old_objects_left_alone():
+        for number, made in groupby(encoder.stream(parts), key=lambda made: made.part.shard):
+            entries[number] = _written(folder / _name(number), list(made), base=number * _SHARD)
     told = {"source": records.lines, "choices": choices}
     ordered = [entries[number] for number in sorted(entries)]
     write_index(folder / _INDEX, ordered, told)
     return _cached(folder, ordered, told, notes)
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Keep the garbage collector from what is there already, unless the program does so itself.
+
+    Making rows makes it walk through all objects now and then: those of torch and transformers take it 0.1 s each time.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _missing(
