@@ -164,6 +164,10 @@ class RolloutConfig(Leaf):
         "best_worst",
         description="pairs to learn from: the best with the worst response, or all that differ in score",
     )
+    offload: bool = Field(
+        False,
+        description="whether reference and reward model are in memory only while they are asked, once a phase",
+    )
 
     engine: EngineConfig | None = Field(
         None, description="a server that draws in place of the built-in sampler, with `rounds: 1` alone"

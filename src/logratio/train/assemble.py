@@ -320,7 +320,7 @@ def _settled(
         second_model=second,
         moving=moving,
         value=policy.value,
-        draws=resolved.config.rollout is not None,
+        rollout=resolved.config.rollout,
     )
     bins = train.bin_tokens or world.least(bin_budget(needed, world.device))
     settled = train.model_copy(update={"lr": lr, "bin_tokens": bins})

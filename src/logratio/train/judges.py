@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
-from ..config import RunConfig
+from ..config import JudgeConfig, RunConfig
 from ..rollout.judge import Asked, Comparison, Judge, OnFailure, Verdict, settled, together_or_alone
 from ..rollout.judges import open_judge
 from ..rollout.judges.function import FunctionJudge
@@ -35,8 +37,14 @@ def judges(config: RunConfig, inputs: Inputs, world: World) -> tuple[Judge | Non
     if inputs.judge is not None:
         own = judge_in_memory(inputs.judge, "stop" if named is None else named.on_failure)
     elif named is not None:
-        own = open_judge(named)
-    return own, own if other is None else open_judge(other)
+        own = _opened(named, config)
+    return own, own if other is None else _opened(other, config)
+
+
+def _opened(judge: JudgeConfig, config: RunConfig) -> Judge:
+    models = judge.reward_model is not None or judge.implicit is not None
+    offload = config.rollout is not None and config.rollout.offload
+    return OffloadedJudge(judge) if models and offload else open_judge(judge)
 
 
 def judge_in_memory(judge: Any, on_failure: OnFailure) -> Judge:
@@ -66,6 +74,31 @@ class CheckedJudge:
 
     def _of(self, asked: Sequence[Asked]) -> list[Verdict]:
         return [_plain(verdict) for verdict in self._judge(asked)]
+
+
+class OffloadedJudge:
+    """A model that judges, in memory only while it is asked: `rollout.offload`."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        """Open it once: what is wrong with it is told before the run."""
+        self._config = config
+        with self._judge() as judge:
+            self.description = str(judge.description)
+
+    def __call__(self, asked: Sequence[Asked]) -> Sequence[Verdict]:
+        """Return the model's verdicts.
+
+        Raises:
+            LogratioError: It fails, or can no longer be opened.
+        """
+        with self._judge() as judge:
+            verdicts: Sequence[Verdict] = judge(asked)
+        del judge
+        gc.collect()  # a model holds itself in cycles
+        return verdicts
+
+    def _judge(self) -> closing[Any]:
+        return closing(open_judge(self._config))
 
 
 class TimedJudge:

@@ -45,6 +45,7 @@ class Estimate:
         value_ahead: What of these is still to be taken, all but the weights themselves.
         drawing: Keys and values of responses while they are drawn, which is never while a bin is under way; 0 where
             none are.
+        between: A second model that is in memory only between bins (`rollout.offload`); 0 without one.
     """
 
     weights: int
@@ -58,6 +59,7 @@ class Estimate:
     value: int = 0
     value_ahead: int = 0
     drawing: int = 0
+    between: int = 0
 
     @property
     def ahead(self) -> int:
@@ -75,6 +77,7 @@ class Estimate:
             f"{size(self.moments)} + activations {size(activations)} for bins of {bin_tokens} tokens "
             f"(train.bin_tokens); {size(self.free)} free beside the weights"
             + (f"; while responses are drawn, keys and values {size(self.drawing)} at most" if self.drawing else "")
+            + (f"; while a phase is scored, reference {size(self.between)}" if self.between else "")
         )
 
 
@@ -87,12 +90,12 @@ def estimate(
     second_model: bool = False,
     moving: int = 0,
     value: nn.Module | None = None,
-    draws: bool = False,
+    rollout: RolloutConfig | None = None,
 ) -> Estimate:
     """Estimate a process's memory, its model being in place.
 
     `second_model`: another one is to stand beside it; `moving`: bytes per trained weight that a moving reference takes;
-    `value`: the value part, of which a critic keeps activations as a model does; `draws`: responses are drawn.
+    `value`: the value part, of which a critic keeps activations as a model does; `rollout`: how responses are drawn.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
     attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
@@ -103,6 +106,7 @@ def estimate(
     masters = 4 * trained if bf16 and config.weights == "fp32" else 0
     moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
     per_token = _per_token(model, config, width)
+    offload = rollout is not None and rollout.offload
     judging = 0 if value is None else sum(local(p).numel() for p in value.parameters())
     ahead = (4 + moments + (4 if masters else 0)) * judging
     if isinstance(value, Critic):
@@ -114,11 +118,12 @@ def estimate(
         moments=moments * trained,
         per_token=per_token,
         free=free_memory(world.device),
-        second=held * width if second_model else 0,
+        second=held * width if second_model and not offload else 0,
         moving=moving * trained,
         value=judging * (width if world.size == 1 else 4) + ahead,
         value_ahead=ahead,
-        drawing=HELD * _kept_per_token(model) * width if draws else 0,
+        drawing=HELD * _kept_per_token(model) * width if rollout is not None else 0,
+        between=held * width if second_model and offload else 0,
     )
 
 

@@ -38,8 +38,9 @@ def with_rollout(config: RunConfig, objective: Objective, settings: Any) -> RunC
     for wrong in (_of_pairs, _of_best, _of_others):
         if says := wrong(config, rollout, objective, name):
             raise ConfigError(says)
-    if says := _of_few(config, rollout, objective, settings) or _of_redraw(config, rollout, objective, settings):
-        raise ConfigError(says)
+    for wrong_settings in (_of_few, _of_redraw, _of_offload):
+        if says := wrong_settings(config, rollout, objective, settings):
+            raise ConfigError(says)
     return config
 
 
@@ -84,6 +85,25 @@ def _of_redraw(config: RunConfig, rollout: RolloutConfig, objective: Objective, 
         return (
             f"rollout.redraw is {rollout.redraw}, but objective {config.objective['name']}, as it is set, learns from "
             "responses that are all judged alike too; leave it out."
+        )
+    return ""
+
+
+def _of_offload(config: RunConfig, rollout: RolloutConfig, objective: Objective, settings: Any) -> str:
+    if not rollout.offload:
+        return ""
+    needs, judge = objective.needs(settings), config.judge
+    if needs.divergence:
+        return (
+            f"rollout.offload is true, but objective {config.objective['name']} reads the reference at every step, so "
+            "that it cannot leave memory; leave it out."
+        )
+    switched = config.lora is not None and config.reference in ("start", "base")
+    second = needs.reference and config.reference_sync.every is None and not switched
+    if not second and (judge is None or not (judge.reward_model or judge.implicit)):
+        return (
+            "rollout.offload is true, but there is nothing to take out of memory: no model judges, and the reference "
+            "is none, the policy without its adapter, or one that moves; leave it out."
         )
     return ""
 

@@ -91,8 +91,12 @@ def require_at_hand(config: RunConfig, model: Loaded, world: World, *, given: bo
 def standing_reference(
     config: RunConfig, model: Loaded, policy: Policy, *, bf16: bool
 ) -> Callable[[], AbstractContextManager[Policy]]:
-    """Return the reference for every bin of a run: the adapter off or switched, or a second model kept in memory."""
-    if config.reference in ("start", "base") and model.adapter != "none":
+    """Return the reference while a run goes on: the adapter off or switched, or a second model kept in memory.
+
+    With `rollout.offload` that model is read again whenever it is asked, and freed.
+    """
+    offload = config.rollout is not None and config.rollout.offload
+    if offload or (config.reference in ("start", "base") and model.adapter != "none"):
         return partial(live_reference, config, model, policy, bf16=bf16)
     with live_reference(config, model, policy, bf16=bf16) as second:
         return lambda: nullcontext(second)

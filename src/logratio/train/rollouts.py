@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -248,9 +249,10 @@ class RolloutSource:
             )
         before = {name: value.item() for name, value in self.learner.state.items()}
         chosen = [[self.draw.choice.group(row) for row in drawn.learned(own)] for own in _split(rows, sizes)]
-        columns = [self._columns(groups) for groups in chosen]
-        for row, own in zip(drawn.learned(rows), [one for batch in columns for one in batch], strict=True):
+        for row, own in zip(drawn.learned(rows), self._columns(chosen), strict=True):
             row["columns"] = {name: values.tolist() for name, values in own.items()}
+        if self.draw.rollout.offload:
+            gc.collect()  # the reference holds itself in cycles
         rows[0]["batches"], rows[0]["state"] = sizes, before
         write_rows(path, rows)
         phase, state = self._labelled(number, rows)
@@ -272,33 +274,35 @@ class RolloutSource:
                 return True
         return number + 1 == self.phases.count
 
-    def _columns(self, groups: Sequence[Group]) -> list[dict[str, Floats]]:
-        """Return the log-probs of a batch under policy and reference as they are now, in the bins that are trained."""
-        if not groups:  # the judge had no verdict on any of this batch
-            return []
+    def _columns(self, batches: Sequence[Sequence[Group]]) -> list[dict[str, Floats]]:
+        """Return the log-probs of each group under policy and reference as they are now, in the bins to be trained."""
         learner = self.learner
+        batches = [groups for groups in batches if groups]  # of others the judge had no verdict
         needs = replace(learner.needs, extras=(), divergence=False)
-        found: list[dict[str, Floats]] = [{} for _ in groups]
+        found: list[dict[str, Floats]] = [{} for groups in batches for _ in groups]
 
         def take(policy: Callable[..., Any], name: str, needs: Needs) -> None:
-            logps = whole(lambda batch: policy(batch, needs), groups, bin_tokens=learner.bin_tokens)
-            values, _ = by_group(groups, logps)
-            require_finite(groups, values, f"{name} log-prob of a fresh response")
-            for own, value in zip(found, values, strict=True):
-                own[name] = value
-            if logps.value_R is not None and name == "old":
-                parts = np.split(logps.value_R.numpy(), np.cumsum([len(value) for value in values])[:-1])
-                for own, value in zip(found, parts, strict=True):
-                    own["value_old"] = value
+            into = iter(found)
+            for groups in batches:
+                logps = whole(lambda batch: policy(batch, needs), groups, bin_tokens=learner.bin_tokens)
+                values, _ = by_group(groups, logps)
+                require_finite(groups, values, f"{name} log-prob of a fresh response")
+                own = [next(into) for _ in groups]
+                for columns, value in zip(own, values, strict=True):
+                    columns[name] = value
+                if logps.value_R is not None and name == "old":
+                    parts = np.split(logps.value_R.numpy(), np.cumsum([len(value) for value in values])[:-1])
+                    for columns, value in zip(own, parts, strict=True):
+                        columns["value_old"] = value
 
         if learner.objective.data == "prompts" and (needs.old or needs.value or self._again):
             take(learner.policy, "old", needs)
         plain = Needs(temperature=needs.temperature)
         if learner.needs.reference and learner.moving is not None:
-            attached = learner.with_reference(groups)
+            attached = [group for groups in batches for group in learner.with_reference(groups)]
             for own, group in zip(found, attached, strict=True):
                 own["reference"] = group.columns.token["reference"]
-        elif self.reference is not None:
+        elif self.reference is not None and batches:
             with self.reference() as reference:
                 take(reference, "reference", plain)
         return found
