@@ -83,7 +83,7 @@ SIGNS: dict[str, Callable[[Path], bool]] = {
     "label_noise": by_heart,
     "overfitting": by_heart,
     "overoptimisation": worse_than_best,
-    "wrong_proxy": worse_than_best,
+    "wrong_proxy": worse_than_before,
     "saturation": taught_out,
     "calibration": boastful,
     "displacement": given_up,
