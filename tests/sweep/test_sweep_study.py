@@ -42,6 +42,9 @@ def test_the_short_form_replaces_what_it_names(document):
     variants = [*document["study"]["variants"][:1], {**document["study"]["variants"][1], "quick": False}]
     short = changed(document, variants=variants, quick={"seeds": [7], "samples": 8})
     assert [cell.name for cell in planned(short, quick=True).cells] == ["dpo_beta-0.1_seed-7", "dpo_beta-1_seed-7"]
+    shorter = changed(short, variants=[{**variants[0], "quick": {"objective.beta": [1]}}, variants[1]])
+    assert [cell.name for cell in planned(shorter, quick=True).cells] == ["dpo_beta-1_seed-7"]
+    assert len(planned(shorter).cells) == len(planned(short).cells)
     assert len(planned(short).cells) == 6
     with pytest.raises(ConfigError, match=r"no study\.quick"):
         study_of(document, quick=True)

@@ -33,7 +33,9 @@ class VariantConfig(Leaf):
     name: str = Field(description="what plots and tables call it")
     recipe: dict[str, Any] = Field(default_factory=dict, description="keys of a recipe, over those all runs share")
     grid: dict[str, list[Any]] = Field(default_factory=dict, description="dotted key → values: all combinations")
-    quick: bool = Field(True, description="whether --quick runs it")
+    quick: bool | dict[str, list[Any]] = Field(
+        True, description="whether --quick runs it; or the grid that it runs then"
+    )
 
 
 class SharedConfig(Leaf):
@@ -106,11 +108,15 @@ def study_of(document: Mapping[str, Any], *, quick: bool = False) -> StudyConfig
         lines = [f"`{KEY}.{'.'.join(map(str, one['loc']))}`: {one['msg']}." for one in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     _require_scores(study.judge)
-    variants = tuple(one for one in study.variants if one.quick or not quick)
+    variants = tuple(_short(one) for one in study.variants if one.quick is not False) if quick else study.variants
     names = [one.name for one in variants]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f'two variants of the study are called "{twice}"; give each a name of its own.')
     return study.model_copy(update={"variants": variants})
+
+
+def _short(variant: VariantConfig) -> VariantConfig:
+    return variant.model_copy(update={"grid": variant.quick}) if isinstance(variant.quick, dict) else variant
 
 
 def _require_scores(judge: JudgeConfig) -> None:
