@@ -50,7 +50,7 @@ wheel: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m bench vs-trl $(ARGS)
 
-# Reward against KL of every method in the built-in world; ARGS=--quick for one seed of each. What is there is not made
+# Reward against KL of every method in the built-in world; ARGS=--quick for one seed of few settings. What is there is not made
 # again. Results go to runs/frontier, the figure of the whole study to docs/frontier.svg.
 frontier: $(STAMP)
 	@$(BIN)/logratio sweep recipes/frontier.yaml --output runs/frontier$(if $(findstring quick,$(ARGS)),-quick) $(ARGS)
