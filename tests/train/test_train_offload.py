@@ -67,6 +67,13 @@ def test_offloading_is_refused_where_it_would_do_nothing_or_cannot_be(name):
     assert says in str(caught.value)
 
 
+def test_a_stored_adapter_whose_base_is_the_reference_leaves_nothing_to_take_out(tmp_path):
+    made = small_run.run(**world(tmp_path), lora=2, output=str(tmp_path / "adapter")).model
+    again = {**world(tmp_path), "model": str(made), "reference": "base"}
+    with pytest.raises(ConfigError, match="there is nothing to take out of memory"):
+        small_run.run(**{**again, "rollout": {**again["rollout"], "offload": True}}, output=str(tmp_path / "run"))
+
+
 def test_either_of_the_two_is_enough():
     for recipe in ({"judge": "a:b"}, {"judge": {"reward_model": "r"}, "lora": 2}):
         assert resolve({"model": "m", "data": "d", "objective": "grpo", "rollout": {"offload": True}, **recipe})

@@ -94,9 +94,19 @@ def standing_reference(
     """Return the reference while a run goes on: the adapter off or switched, or a second model kept in memory.
 
     With `rollout.offload` that model is read again whenever it is asked, and freed.
+
+    Raises:
+        ConfigError: Nothing is there to be offloaded.
     """
     offload = config.rollout is not None and config.rollout.offload
-    if offload or (config.reference in ("start", "base") and model.adapter != "none"):
+    switched = config.reference in ("start", "base") and model.adapter != "none"
+    judge = config.judge
+    if offload and switched and (judge is None or not (judge.reward_model or judge.implicit)):
+        raise ConfigError(
+            f"rollout.offload is true, but {model.name} without its adapter is the reference, and no model judges, so "
+            "that there is nothing to take out of memory; leave it out."
+        )
+    if offload or switched:
         return partial(live_reference, config, model, policy, bf16=bf16)
     with live_reference(config, model, policy, bf16=bf16) as second:
         return lambda: nullcontext(second)
