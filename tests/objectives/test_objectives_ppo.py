@@ -126,7 +126,8 @@ def test_a_constant_added_to_all_scores_changes_nothing_and_later_phases_keep_th
 def test_a_first_phase_without_a_verdict_leaves_the_origin_to_the_next():
     lost = [group(2, 2, score=[np.nan, np.nan], weight=[0.0, 0.0])]
     _, state = labelled(lost, centre_scores=True)
-    assert (state["score_origin"], state["score_begun"]) == (0.0, 0.0)
+    assert (state["score_origin"], state["score_settled"]) == (0.0, 0.0)
+    assert PPO.state(PpoSettings(centre_scores=False)) == {"kl_coefficient": 0.05}
 
 
 def test_advantages_are_whitened_over_the_whole_phase_and_returns_are_not():

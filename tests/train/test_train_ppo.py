@@ -85,8 +85,8 @@ def test_beta_follows_the_kl_from_phase_to_phase_and_is_kept(whole):
     assert len({row["kl_coefficient"] for row in rows[:4]}) == 1
     assert rows[0]["kl_coefficient"] == pytest.approx(0.05)
     assert rows[4]["kl_coefficient"] != rows[0]["kl_coefficient"]
-    assert set(progress.state) == {"kl_coefficient", "score_origin", "score_begun"}
-    assert progress.state["kl_coefficient"] > 0 and progress.state["score_begun"] == 1
+    assert set(progress.state) == {"kl_coefficient", "score_origin", "score_settled"}
+    assert progress.state["kl_coefficient"] > 0 and progress.state["score_settled"] == 1
 
 
 @pytest.mark.parametrize("after", [pytest.param(1, marks=SLOW), pytest.param(4, marks=SLOW), 6])

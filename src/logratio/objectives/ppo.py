@@ -153,11 +153,12 @@ def score_origin(groups: Sequence[Group], settings: PpoSettings, beta: float) ->
 def label(groups: Sequence[Group], settings: PpoSettings, state: Mapping[str, float]) -> Labelled:
     """Return a phase with token columns `advantage` and `return`, and for the next β and the origin of scores.
 
-    Whitening takes the mean and the variance over all scored tokens of the phase whose response counts.
+    Whitening takes the mean and the variance over all scored tokens of the phase whose response counts. The origin is
+    settled by the first phase in which any does: `score_settled` is 0 before, and 1 from then on.
     """
-    beta, origin, begun = state["kl_coefficient"], state["score_origin"], state["score_begun"]
-    if settings.centre_scores and not begun and (found := score_origin(groups, settings, beta)) is not None:
-        origin, begun = found, 1.0
+    beta = state["kl_coefficient"]
+    centre = _centre(groups, settings, state)
+    origin = centre.get("score_origin", 0.0)
     length_G = [group.scored for group in groups]
     length_S = np.concatenate([labelling.lengths(group) for group in groups])
     weight_S = np.concatenate([group.columns.response["weight"] * labelling.counted(group) for group in groups])
@@ -182,8 +183,21 @@ def label(groups: Sequence[Group], settings: PpoSettings, state: Mapping[str, fl
         )
         for group, own, returns in zip(groups, np.split(advantage_R, ends), np.split(return_R, ends), strict=True)
     ]
-    following = _following(groups, settings, beta)
-    return made, {"kl_coefficient": following, "score_origin": origin, "score_begun": begun}
+    return made, {"kl_coefficient": _following(groups, settings, beta), **centre}
+
+
+def _centre(groups: Sequence[Group], settings: PpoSettings, state: Mapping[str, float]) -> dict[str, float]:
+    if not settings.centre_scores:
+        return {}
+    origin, settled = state["score_origin"], state["score_settled"]
+    if settled < 1 and (found := score_origin(groups, settings, state["kl_coefficient"])) is not None:
+        origin, settled = settled * origin + (1 - settled) * found, 1.0
+    return {"score_origin": origin, "score_settled": settled}
+
+
+def _state(settings: PpoSettings) -> dict[str, float]:
+    centre = {"score_origin": 0.0, "score_settled": 0.0} if settings.centre_scores else {}
+    return {"kl_coefficient": settings.beta, **centre}
 
 
 def _following(groups: Sequence[Group], settings: PpoSettings, beta: float) -> float:
@@ -250,7 +264,7 @@ OBJECTIVE = Objective(
     losses=_losses,
     metrics=_metrics,
     needs=lambda settings: Needs(reference=True, old=True, value=True),
-    state=lambda settings: {"kl_coefficient": settings.beta, "score_origin": 0.0, "score_begun": 0.0},
+    state=_state,
     update=lambda logps, batch, settings: batch.state,
     label=label,
     suggests={"train.lr": 3e-6},
