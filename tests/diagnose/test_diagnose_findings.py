@@ -243,7 +243,7 @@ def test_a_loss_that_beta_alone_makes_large_is_no_overshooting():
     wild = {**SOUND, "loss": value(5.0, 0.2), "margin_quantiles": quantiles}
     large, rough = About(beta=10.0, scale=10.0, steps=10, near="objective.beta"), {**TRAIN, "loss": 4.0}
     found = beta(told(START, wild, train=rough, about=large))
-    assert found.level == "look" and "with 0.1 it would hardly have risen" in found.says
+    assert found.level == "look" and "with 0.1 it would not have risen" in found.says
     assert learning_rate(told(START, wild, train=rough, about=large)).level == "fine"
     far = {**wild, "margin_quantiles": {name: 10 * nats for name, nats in quantiles.items()}}
     assert beta(told(START, far, train=rough, about=large)).level == "fine"

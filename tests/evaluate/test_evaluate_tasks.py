@@ -11,7 +11,7 @@ import yaml
 from logratio import train
 from logratio.cli.app import main
 from logratio.data.prepare import tokenize_prompts
-from logratio.errors import MissingExtraError
+from logratio.errors import ConfigError, MissingExtraError
 from logratio.logps.subject import subject_of
 from logratio.models.load import load_model
 from logratio.rollout.generate import generate, stop_tokens
@@ -95,7 +95,7 @@ def test_tasks_of_one_s_own_are_scored_as_the_model_was_trained(subject, tmp_pat
 
     capfd.readouterr()
     with pytest.raises(SystemExit) as caught:
-        main(["eval", str(subject), "--tasks", f"{choose},{answer}", "--json"])
+        main(["eval", str(subject), "--tasks", f"{choose}, {answer}", "--json"])
     out, err = capfd.readouterr()
     assert caught.value.code == 0, err
     found = json.loads(out)
@@ -110,6 +110,25 @@ def test_tasks_of_one_s_own_are_scored_as_the_model_was_trained(subject, tmp_pat
         assert kept["accuracy"] and kept["films/acc"] == found["films/acc"] and kept["tasks"]["films"]["few_shot"] == 0
         assert "films/acc" in (subject / "report.html").read_text()
         assert "films/acc" in (subject / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_names_may_be_patterns_and_what_cannot_be_read_is_told(tmp_path):
+    pytest.importorskip("lm_eval", reason="the extra `tasks` is not installed")
+    from logratio.evaluate.tasks import evaluate_tasks
+
+    model = write_model(tmp_path / "model")
+    own = {"doc_to_target": "answer", "output_type": "multiple_choice", "doc_to_choice": "choices"}
+    document = {"asked": ASKED[0], "choices": ["plot", "film"], "answer": 0}
+    file = write_task(tmp_path, "films", [document], **own)
+    found = evaluate_tasks(str(model), [file, "film*"])
+    assert list(found["about"]["tasks"]) == ["films"] and "films/acc" in found
+    with pytest.raises(ConfigError, match="has no task none_such"):
+        evaluate_tasks(str(model), ["none_such"])
+    (tmp_path / "broken.yaml").write_text("task: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: the file is not valid YAML"):
+        evaluate_tasks(str(model), [str(tmp_path / "broken.yaml")])
 
 
 def test_without_the_extra_one_sentence_says_so(monkeypatch):

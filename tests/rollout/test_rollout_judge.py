@@ -14,6 +14,7 @@ from logratio.rollout.judge import (
     settled,
     thought_and_answer,
     thought_and_answer_lengths,
+    together_or_alone,
 )
 from logratio.rollout.judges.function import FunctionJudge, function_named
 
@@ -142,3 +143,17 @@ def test_a_function_is_found_in_the_working_directory(tmp_path, monkeypatch):
         assert FunctionJudge(function_named(name), name)([Asked("", ("ab", ""))])[0].scores == (2.0, 0.0)
     with pytest.raises(ConfigError, match="is str; a judge is a function: def score"):
         function_named("my_own_rewards.py:__name__")
+
+
+def test_a_judge_of_single_prompts_that_gives_none_or_two_verdicts_loses_that_prompt_alone():
+    """Verdicts that are one short and one over add up, and would go to each other's prompts."""
+    given = {"a": [], "b": [Verdict(scores=(9.0,)), Verdict(scores=(8.0,))], "c": [Verdict(scores=(7.0,))]}
+
+    def ask(asked):
+        if len(asked) > 1:
+            raise RuntimeError("one at a time")
+        return given[asked[0].prompt]
+
+    first, second, third = together_or_alone(ask, [Asked(prompt, ("x",)) for prompt in given], "skip")
+    assert first.failed == "it returned 0 verdicts for one prompt"
+    assert second.failed == "it returned 2 verdicts for one prompt" and third.scores == (7.0,)

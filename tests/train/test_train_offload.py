@@ -75,5 +75,6 @@ def test_a_stored_adapter_whose_base_is_the_reference_leaves_nothing_to_take_out
 
 
 def test_either_of_the_two_is_enough():
-    for recipe in ({"judge": "a:b"}, {"judge": {"reward_model": "r"}, "lora": 2}):
+    scored = {"judge": "a:b", "lora": 2, "eval": {"judge": {"reward_model": "r"}}}
+    for recipe in ({"judge": "a:b"}, {"judge": {"reward_model": "r"}, "lora": 2}, scored):
         assert resolve({"model": "m", "data": "d", "objective": "grpo", "rollout": {"offload": True}, **recipe})

@@ -51,8 +51,8 @@ VERBS = (
     Verb(
         "eval",
         "Judge",
-        "RUN_OR_MODEL | --judge J --data D [--json]",
-        "measure a run, model or judge on preference data",
+        "RUN_OR_MODEL --data D | RUN_OR_MODEL --tasks T | --judge J --data D",
+        "measure a run, model or judge on preferences or tasks",
     ),
     Verb("winrate", "Judge", "A B [C …] --prompts F --judge J", "say whose answers to prompts a judge prefers"),
     Verb("sample", "Judge", "RUN", "show policy beside reference on the same prompts"),

@@ -67,7 +67,7 @@ def run(
     if tasks is not None:
         unread |= {"data": data, "judge": judge, "scores": scores, "normalise": normalise or None}
         _refuse(unread, "without --tasks")
-        _tell(_of_tasks(run_or_model, tasks.split(","), limit, seed), as_json=as_json)
+        _tell(_of_tasks(run_or_model, [task.strip() for task in tasks.split(",")], limit, seed), as_json=as_json)
         return
     _refuse({"limit": limit}, "with --tasks")
     if data is None:

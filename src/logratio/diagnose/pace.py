@@ -31,40 +31,42 @@ def overshot(history: History) -> tuple[int, float] | None:
     """Return the step of the first pass at which the held-out loss was highest, and by what share above step 0.
 
     None where it did not rise; where β or the square of IPO makes it large, or the policy had hardly moved, for the
-    same reason; and where the training loss fell, since pairs that come again are being memorised.
+    same reason; and where the training loss fell, since pairs that come again are being memorised. A square grows with
+    the variance of h, which fresh pairs have at any rate, so that of IPO the logistic loss is asked.
     """
+    square = history.about.objective == "ipo"
 
     def far(window: Window) -> bool:
-        return window.held.get("kl_data", _FAR).mean > limits.MOVED and not _quiet(history, window)
+        moved = window.held.get("kl_data", _FAR).mean > limits.MOVED
+        return moved and not (square and _quiet(history, window, limits.UNSTABLE))
 
     return None if loud(history) else _highest(history, far)
 
 
 def loud(history: History) -> tuple[int, float] | None:
-    """Return the same where it is the doing of β: with the usual one that policy would have no such loss.
+    """Return the same where it is the doing of β: with the usual one the loss of that policy would not have risen.
 
     None of an objective on which this was never tried.
     """
     usual, own = limits.BETAS.get(history.about.objective), history.about.scale
     if usual is None or own is None or own <= usual:
         return None
-    return _highest(history, lambda window: _quiet(history, window))
+    return _highest(history, lambda window: _quiet(history, window, limits.LOSS_RISE))
 
 
-def _quiet(history: History, window: Window) -> bool:
-    """Whether the logistic loss of these margins at the usual β would not have risen by as much as is overshooting.
+def _quiet(history: History, window: Window, by: float) -> bool:
+    """Whether the logistic loss of these margins would have risen by less than a share of that at the reference.
 
-    A square grows with the variance of h, which fresh pairs have at any rate, and a large β with any movement at all:
-    both are measured by what DPO would have said. False where that is the loss itself, or was never tried.
+    That is DPO's, at the usual β, or at the run's own where this is smaller. False where it was never tried.
     """
     usual, own = limits.BETAS.get(history.about.objective), history.about.scale
-    if usual is None or own is None or (own <= usual and history.about.objective != "ipo"):
+    if usual is None or own is None:
         return False
     margins = [window.quantiles[name] * min(1.0, usual / own) for name in _WEIGHTS if name in window.quantiles]
     if len(margins) < len(_WEIGHTS):
         return False
     mean = sum(_logistic(margin) * weight for margin, weight in zip(margins, _WEIGHTS.values(), strict=True))
-    return mean < 1 + limits.UNSTABLE
+    return mean < 1 + by
 
 
 def _highest(history: History, counts: Callable[[Window], bool]) -> tuple[int, float] | None:
@@ -138,7 +140,7 @@ def beta(history: History) -> Finding | None:
         step, by = rise
         says = (
             f"{said}. At step {step}, still in the first pass, the held-out loss was {percent(by)} above that of step "
-            f"0, and with {number(usual)} it would hardly have risen: {firmly}."
+            f"0, and with {number(usual)} it would not have risen: {firmly}."
         )
         return Finding("beta", "look", says, lower, {**figures, "rise_share": by, "at_step": step}, drawing)
     if far < limits.HELD and wide > limits.LOUD and own > usual:

@@ -67,9 +67,10 @@ def evaluate_tasks(
     if subject.head == "score":
         raise ConfigError(f"{subject.name} is a reward model, which answers nothing; measure it with --data.")
     manager = TaskManager(include_path=folders or None, include_defaults=len(folders) < len(names))
-    for name in names:
-        if not manager.match_tasks([name]):
-            raise ConfigError(f"lm-evaluation-harness has no task {name}; its list: lm-eval ls tasks")
+    matched = {name: manager.match_tasks([name]) for name in names}
+    if unknown := [name for name, found in matched.items() if not found]:
+        raise ConfigError(f"lm-evaluation-harness has no task {unknown[0]}; its list: lm-eval ls tasks")
+    names = list(dict.fromkeys(task for found in matched.values() for task in found))
     with opened(subject.source) as (own, policy):
         policy.take("plain", "the harness calls the model itself")
         chat = chat_template_of(own.tokenizer, subject.template, subject.manifest.get("date"))
@@ -158,7 +159,11 @@ def _named(tasks: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         if not Path(task).is_file():
             raise ConfigError(f"--tasks {task}: there is no such file; give a task's name, or its YAML file.")
-        described = yaml.load(Path(task).read_text(encoding="utf-8"), _Described)
+        try:
+            described = yaml.load(Path(task).read_text(encoding="utf-8"), _Described)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            told = " ".join(str(error).split())
+            raise ConfigError(f"--tasks {task}: the file is not valid YAML ({told}); mend it.") from error
         if not isinstance(described, dict) or not isinstance(described.get("task"), str):
             raise ConfigError(f"--tasks {task}: the file describes no task, since it has no key `task`; add its name.")
         names.append(described["task"])

@@ -256,7 +256,7 @@ def _metrics(logps: Logps, batch: PackedBatch, settings: PpoSettings) -> Mapping
 OBJECTIVE = Objective(
     summary="clipped steps on advantages from values, the KL penalty inside the reward",
     formula="−min(ρÂ, clip(ρ, 1±ε)Â) + c·½max((V − R̂)², (V_clip − R̂)²), mean over tokens; Â = Σ(γλ)ᵏδ of rewards "
-    "−β·log π_old/π_ref + score at the end",
+    "−β·log π_old/π_ref + score − c at the end",
     source="Schulman et al. 2017 (arXiv:1707.06347); Ziegler et al. 2019 (arXiv:1909.08593)",
     data="prompts",
     settings=PpoSettings,

@@ -199,7 +199,10 @@ def together_or_alone(
         LogratioError: `ask` raises one, with "stop": it says already what is wrong.
     """
     try:
-        return ask(asked)
+        verdicts = ask(asked)
+        if len(asked) == 1 and len(verdicts) != 1:
+            raise UnusableError(f"it returned {len(verdicts)} verdicts for one prompt")
+        return verdicts
     except Exception as error:  # whatever a person's code raises
         if on_failure == "skip" and len(asked) > 1:
             return [verdict for one in asked for verdict in together_or_alone(ask, [one], on_failure)]

@@ -126,6 +126,7 @@ def run_cell(cell: Cell, entry: Entry, save: Callable[[], None], listener: Liste
             entry["reference"] = "live" if needs.reference or needs.divergence else "none"
         if result.status == "finished":
             measured = json.loads((result.directory / "evaluation.json").read_text(encoding="utf-8"))
+            measured.pop("tasks", None)
             entry.update(before=measured.pop("before", {}), evaluation=measured)
     finally:
         watch.note()

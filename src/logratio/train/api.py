@@ -198,7 +198,7 @@ def _left(directory: RunDirectory) -> Run | None:
     if directory.manifest().get("status") != "finished" or not ((path / "model").is_dir() and measured.is_file()):
         return None
     evaluation = json.loads(measured.read_text(encoding="utf-8"))
-    for beside in ("before", "calibration"):
+    for beside in ("before", "calibration", "tasks"):
         evaluation.pop(beside, None)
     return Run(path, "finished", directory.steps_made(), evaluation)
 

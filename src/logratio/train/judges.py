@@ -91,10 +91,11 @@ class OffloadedJudge:
         Raises:
             LogratioError: It fails, or can no longer be opened.
         """
+        gc.collect()  # a model holds itself in cycles: the reference before this one, and this one below
         with self._judge() as judge:
             verdicts: Sequence[Verdict] = judge(asked)
         del judge
-        gc.collect()  # a model holds itself in cycles
+        gc.collect()
         return verdicts
 
     def _judge(self) -> closing[Any]:

@@ -89,10 +89,16 @@ def _of_redraw(config: RunConfig, rollout: RolloutConfig, objective: Objective, 
     return ""
 
 
+def model_judges(config: RunConfig) -> bool:
+    """Return whether a model on this machine judges, what is learned from or what is measured."""
+    judges = (config.judge, config.eval.judge)
+    return any(judge is not None and bool(judge.reward_model or judge.implicit) for judge in judges)
+
+
 def _of_offload(config: RunConfig, rollout: RolloutConfig, objective: Objective, settings: Any) -> str:
     if not rollout.offload:
         return ""
-    needs, judge = objective.needs(settings), config.judge
+    needs = objective.needs(settings)
     if needs.divergence:
         return (
             f"rollout.offload is true, but objective {config.objective['name']} reads the reference at every step, so "
@@ -100,7 +106,7 @@ def _of_offload(config: RunConfig, rollout: RolloutConfig, objective: Objective,
         )
     switched = config.lora is not None and config.reference in ("start", "base")
     second = needs.reference and config.reference_sync.every is None and not switched
-    if not second and (judge is None or not (judge.reward_model or judge.implicit)):
+    if not second and not model_judges(config):
         return (
             "rollout.offload is true, but there is nothing to take out of memory: no model judges, and the reference "
             "is none, the policy without its adapter, or one that moves; leave it out."

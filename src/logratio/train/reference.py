@@ -19,6 +19,7 @@ from ..models.adapters import reference_view
 from ..models.load import Loaded, load_model, stored_fingerprint
 from .distributed import World, reshard
 from .memory import within_memory
+from .onpolicy import model_judges
 
 
 def describe_reference(config: RunConfig, model: Loaded) -> str:
@@ -100,8 +101,7 @@ def standing_reference(
     """
     offload = config.rollout is not None and config.rollout.offload
     switched = config.reference in ("start", "base") and model.adapter != "none"
-    judge = config.judge
-    if offload and switched and (judge is None or not (judge.reward_model or judge.implicit)):
+    if offload and switched and not model_judges(config):
         raise ConfigError(
             f"rollout.offload is true, but {model.name} without its adapter is the reference, and no model judges, so "
             "that there is nothing to take out of memory; leave it out."

@@ -171,9 +171,7 @@ class Validation:
         for index, (prompt, (sample,)) in enumerate(zip(fixed.prompts, drawn, strict=True)):
             self.keep_sample(_row(done, index, fixed.tokenizer, prompt, sample))
         out = sample_measures(fixed.prompts, drawn)
-        if fixed.live is not None:
-            with fixed.live() as reference:
-                out |= divergences(reference, fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
+        out |= self._divergences(drawn)
         apart, paid = dict[str, Measure](), dict[str, float]()
         if fixed.judge is not None:
             judged, apart, paid = rewards(
@@ -182,6 +180,13 @@ class Validation:
             out |= judged
         row: dict[str, Any] = {name: measure.to_json() for name, measure in out.items()}
         return row | paid | {name: {"reward": reward.to_json()} for name, reward in apart.items()}
+
+    def _divergences(self, drawn: Sequence[Sequence[Sample]]) -> dict[str, Measure]:
+        """Return the KL of samples to the reference, which nothing here holds on to when a judge is asked."""
+        if self.fixed.live is None:
+            return {}
+        with self.fixed.live() as reference:
+            return divergences(reference, self.fixed.prompts, drawn, bin_tokens=self.learner.bin_tokens)
 
 
 def _row(done: int, index: int, tokenizer: Any, prompt: Ints, sample: Sample) -> dict[str, Any]:
