@@ -11,6 +11,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from logratio.errors import ConfigError
 from logratio.models.load import load_model
 from logratio.models.save import save_model
+from logratio.train import judges
 from logratio.train.recipe import resolve
 
 
@@ -46,6 +47,24 @@ def test_what_is_offloaded_is_out_of_memory_while_weights_move_and_changes_no_nu
     run, left = trained(given, tmp_path / "offloaded", offload=True)
     assert (held[0] - left[0], held[1] - left[1]) == (1, 1) and left[1] == 0
     assert left_by(run) == left_by(whole)
+
+
+def test_the_reference_has_left_memory_when_the_judge_is_read_in_phases_and_evaluations(
+    given, tmp_path, monkeypatch
+):
+    """One language model more is there than before the run: the policy."""
+    whole, held = judges.open_judge, []
+
+    def opened(config):
+        judge = whole(config)
+        held.append([type(one) for one in gc.get_objects()].count(LlamaForCausalLM))
+        return judge
+
+    monkeypatch.setattr(judges, "open_judge", opened)
+    gc.collect()
+    before = [type(one) for one in gc.get_objects()].count(LlamaForCausalLM)
+    trained(given, tmp_path, offload=True)
+    assert len(held) > 4 and set(held[1:]) == {before + 1}, (before, held)
 
 
 REFUSED = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,11 @@ def _wandb(directory: Path) -> Listener:
         import wandb
     except ImportError as error:
         raise MissingExtraError("trackers: wandb", "wandb") from error
-    started: list[Any] = []
 
-    def listen(event: Event) -> None:
-        if event.kind == "open":
-            started.append(wandb.init(name=directory.name, dir=str(directory), config=event.data["config"]))
-        elif event.kind in ("train", "eval") and started:
-            started[0].log(dict(scalars(event.data["row"])), step=event.data["step"])
-        elif event.kind == "done" and started:
-            started[0].finish()
+    def begin(config: Mapping[str, Any]) -> Any:
+        return wandb.init(name=directory.name, dir=str(directory), config=config)
 
-    return listen
+    return _logged(begin, wandb.finish)
 
 
 def _mlflow(directory: Path) -> Listener:
@@ -98,17 +92,26 @@ def _trackio(directory: Path) -> Listener:
         import trackio
     except ImportError as error:
         raise MissingExtraError("trackers: trackio", "trackio") from error
+
+    def begin(config: Mapping[str, Any]) -> Any:
+        project = os.environ.get("TRACKIO_PROJECT", "logratio")
+        own = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}  # the machine is not what is tracked
+        return trackio.init(project=project, name=directory.name, config=dict(_flat(config)), **own)
+
+    return _logged(begin, trackio.finish)
+
+
+def _logged(begin: Callable[[Mapping[str, Any]], Any], finish: Callable[[], Any]) -> Listener:
+    """Return a listener that begins a run with its config, logs its rows by step, and finishes it."""
     started: list[Any] = []
 
     def listen(event: Event) -> None:
         if event.kind == "open":
-            project, config = os.environ.get("TRACKIO_PROJECT", "logratio"), dict(_flat(event.data["config"]))
-            own = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}  # the machine is not what is tracked
-            started.append(trackio.init(project=project, name=directory.name, config=config, **own))
+            started.append(begin(event.data["config"]))
         elif event.kind in ("train", "eval") and started:
             started[0].log(dict(scalars(event.data["row"])), step=event.data["step"])
         elif event.kind == "done" and started:
-            trackio.finish()
+            finish()
 
     return listen
 
