@@ -49,9 +49,7 @@ def test_what_is_offloaded_is_out_of_memory_while_weights_move_and_changes_no_nu
     assert left_by(run) == left_by(whole)
 
 
-def test_the_reference_has_left_memory_when_the_judge_is_read_in_phases_and_evaluations(
-    given, tmp_path, monkeypatch
-):
+def test_the_reference_has_left_memory_when_the_judge_is_read_in_phases_and_evaluations(given, tmp_path, monkeypatch):
     """One language model more is there than before the run: the policy."""
     whole, held = judges.open_judge, []
 
