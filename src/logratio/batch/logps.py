@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +34,10 @@ class Logps:
     divergence_R: Tensor | None = None
     score_S: Tensor | None = None
     value_R: Tensor | None = None
+
+    def to(self, device: torch.device) -> Logps:
+        """Return the same floats on a device; gradients pass."""
+        if self.policy_R.device == device:
+            return self
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})

@@ -108,9 +108,8 @@ class Policy(nn.Module):
             needs: What is wanted of them.
             against: The reference's `outputs` on the same batch, where the divergence from it is needed.
         """
-        device = next(self.model.parameters()).device
         responses = batch.responses
-        batch = (batch if responses else _one_token()).to(device)
+        batch = self._here(batch if responses else _one_token())
         if needs.head == "score":
             score_S = self._scores(batch)[:responses]
             return Logps(score_S.detach()[:0], score_S=score_S)
@@ -138,7 +137,7 @@ class Policy(nn.Module):
         trained is copied, since by the time it is used the weights may be another distribution's.
         """
         with torch.no_grad():
-            batch = batch.to(next(self.model.parameters()).device)
+            batch = self._here(batch)
             if self._path == "plain":
                 return table(self.model, batch, needs)[0]
             own = self._encoded(batch, needs)[0]
@@ -146,6 +145,10 @@ class Policy(nn.Module):
             if not any(weight.requires_grad for weight in head_layer.parameters()):
                 return own
             return replace(own, W_VD=own.W_VD.clone(), bias_V=None if own.bias_V is None else own.bias_V.clone())
+
+    def _here(self, batch: PackedBatch) -> PackedBatch:
+        """Return the batch beside the weights, less running values: float64, which not all devices have."""
+        return batch.with_state({}).to(next(self.model.parameters()).device)
 
     def _plainly(self, batch: PackedBatch, needs: Needs, reference_RV: Tensor | None) -> Logps:
         if not needs.value:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 import yaml
 from pydantic import ValidationError
 
@@ -18,6 +17,7 @@ from ..config import VERSION, RunConfig, TemplateConfig
 from ..errors import ReferenceChoiceError, RunError
 from ..metrics import PER_TOKEN
 from ..models.adapters import reference_view
+from ..models.device import best_device
 from ..models.load import Loaded, load_model, loaded, stored_fingerprint, stored_head
 from .policy import Policy
 
@@ -235,7 +235,7 @@ def opened(
             "they may not be its reference; put those back, or name a model to compare with as the reference."
         )
     if isinstance(source, str):
-        own.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        own.model.to(best_device())
     policy = Policy(own.model)
     try:
         yield own, policy

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..batch.group import Floats, Ints
 from ..errors import NonFiniteError
 from ..maths.counter import stream
+from ..models.device import desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def draw(
     Raises:
         NonFiniteError: A logit that matters is NaN or infinite.
     """
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = logits.to(desk(logits.device), torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         token = wide.argmax(-1, keepdim=True)
     else:

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..errors import ConfigError, PeerError, RunError
+from ..models.device import best_device, desk
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,18 @@ class World:
         rank: This process, from 0.
         size: Their number.
         mode: How weights are laid out over them.
-        device: Where this process computes.
+        device: Where this process's model computes.
     """
 
     rank: int
     size: int
     mode: Literal["none", "replicate", "shard"]
     device: torch.device
+
+    @property
+    def desk(self) -> torch.device:
+        """Where what is behind the model computes: losses, metrics and totals."""
+        return desk(self.device)
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -114,8 +120,7 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if resuming and (size == 1) != (parallel == "none"):
         parallel = "auto"
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+    device = best_device(int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
         if parallel in ("replicate", "shard"):
             raise ConfigError(
@@ -128,8 +133,11 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
             f"train.parallel is none, and torchrun started {size} processes: each would train a model of its own; "
             "use replicate or shard, or start one process."
         )
+    cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")  # gloo knows no other
     if not dist.is_initialized():
         try:  # others wait while rank 0 tokenises or writes a model; that a process died is noticed without a timeout
             dist.init_process_group("nccl" if cuda else "gloo", timeout=datetime.timedelta(days=1))

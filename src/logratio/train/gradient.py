@@ -83,15 +83,15 @@ class Learner:
         return self.moving.attach(groups, bin_tokens=self.bin_tokens, temperature=self.temperature)
 
     def forward(self, batch: PackedBatch) -> Logps:
-        """Return a bin's floats, the divergence from the reference among them where it is needed."""
+        """Return a bin's floats at the desk, the divergence from the reference among them where it is needed."""
         if not (self.needs.divergence and batch.responses):
             plain: Logps = self.policy(batch, self.needs)
-            return plain
+            return plain.to(self.world.desk)
         assert self.live is not None
         with self.live() as reference:
             against = reference.outputs(batch, self.needs)
         logps: Logps = self.policy(batch, self.needs, against)
-        return logps
+        return logps.to(self.world.desk)
 
     @property
     def reads_cache(self) -> bool:
@@ -153,7 +153,7 @@ class Bins:
 
     Attributes:
         ranks: For each rank its bins, each of them positions in the step's groups.
-        batches: This rank's bins, on its device.
+        batches: This rank's bins, at its desk.
         whole: The step as one batch, where the objective is evaluated on it.
         totals: Σ w over the whole step for each term.
     """
@@ -168,8 +168,8 @@ class Bins:
         """Divide a step over ranks and bins, and pack this rank's."""
         world, groups = learner.world, step.groups
         ranks = plan([group.tokens for group in groups], world=world.size, budget=learner.bin_tokens)
-        batches = [pack([groups[i] for i in members]).to(world.device) for members in ranks[world.rank]]
-        whole = None if learner.scope == "item" else pack(groups).to(world.device)
+        batches = [pack([groups[i] for i in members]).to(world.desk) for members in ranks[world.rank]]
+        whole = None if learner.scope == "item" else pack(groups).to(world.desk)
         return cls(ranks, batches, whole, denominators(learner, groups))
 
 
@@ -251,7 +251,7 @@ def _step_route(learner: Learner, step: Step, bins: Bins, packed: PackedBatch) -
         batch, logps = kept[0] if alone else _forward(learner, own, finite)
         parts = []
         for name, value in _differentiable(logps).items():
-            at = sent(slots(step.groups, members, "S" if name == "score_S" else "R"), world.device)
+            at = sent(slots(step.groups, members, "S" if name == "score_S" else "R"), world.desk)
             parts.append((value * coefficients[name].index_select(0, at)).sum())
         (torch.stack(parts).sum() + _auxiliary(step, batch, logps)).backward()
     out = Totals()

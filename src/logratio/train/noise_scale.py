@@ -33,7 +33,7 @@ SIGNAL, NOISE = "gradient_signal", "gradient_noise"
 
 
 def small_square(learner: Learner, optimizer: Optimizer, step: Step) -> tuple[Tensor, Tensor] | None:
-    """Return ‖g‖² of the mean gradient of a random quarter of a step's groups, and 1: scalars on the device.
+    """Return ‖g‖² of the mean gradient of a random quarter of a step's groups, and 1: scalars at the desk.
 
     None where it would say nothing: a step of one group, or an objective whose items have no loss of their own. The
     gradients are to be empty, and are left empty.
@@ -45,7 +45,7 @@ def small_square(learner: Learner, optimizer: Optimizer, step: Step) -> tuple[Te
     norm: Tensor = whole(nn.utils.get_total_norm(gradients))
     for slot in optimizer.slots:
         slot.clear()
-    square = norm.detach().double().square()
+    square = norm.detach().to(learner.world.desk).double().square()
     return square, torch.ones_like(square)
 
 

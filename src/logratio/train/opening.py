@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import RunConfig
 from ..logps.policy import Policy
+from ..models.device import VARIABLE
 from ..models.load import Loaded
 from .distributed import World
 from .keys import shown
@@ -119,8 +120,15 @@ class Opening:
             f"lr: {train.lr:g} ({self.lr_source}), {train.schedule}, warm-up {train.warmup:.0%} of the steps",
             self.memory,
             *_long_groups(self.data, train.bin_tokens or 1),
+            *self._about_device(),
             *([f"processes: {self.world.size}, {self.world.mode}"] if self.world.size > 1 else []),
         ]
+
+    def _about_device(self) -> list[str]:
+        """Say where models are computed, where that is not what everybody expects."""
+        if self.world.desk == self.world.device:
+            return []
+        return [f"device: {self.world.device.type} for models, the CPU for losses and totals; {VARIABLE}=cpu leaves it"]
 
     def _about_rollouts(self) -> list[str]:
         rollout, phases = self.config.rollout, self.phases

@@ -122,7 +122,7 @@ class Optimizer:
             same = sampled(self.kept(slot)) == before
             counted.append(torch.stack(((same & moved).sum(), moved.sum())))
             slot.clear()
-        lost, watched_in_all = torch.stack(counted).sum(0).double()
+        lost, watched_in_all = torch.stack(counted).sum(0)
         return lost, watched_in_all
 
     def _step_one_by_one(self, index: int) -> None:

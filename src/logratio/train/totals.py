@@ -14,11 +14,11 @@ from .distributed import World
 
 @dataclass
 class Totals:
-    """Metrics of a step as (Σ w·v, Σ w), to be added over bins and ranks; on the device until the step is over.
+    """Metrics of a step as (Σ w·v, Σ w), to be added over bins and ranks; where they arise until the step is over.
 
     Attributes:
         loss: Σ over terms and items of c·w·ℓ / denominator; already a share of the step's loss.
-        sums: Name → float64 [2].
+        sums: Name → [2], float64 or counts.
     """
 
     loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
@@ -38,6 +38,6 @@ class Totals:
         """
         none = torch.zeros(2, dtype=torch.float64)
         rows = [torch.stack((self.loss, torch.ones_like(self.loss))), *(self.sums.get(name, none) for name in names)]
-        table = world.total(torch.stack([sent(row, world.device) for row in rows])).cpu()
+        table = world.total(torch.stack([sent(row, world.desk).double() for row in rows])).cpu()
         means = {name: (value / count).item() for name, (value, count) in zip(names, table[1:], strict=True) if count}
         return {"loss": table[0, 0].item(), **means}

@@ -54,12 +54,12 @@ def taken(scene: Scene, groups: Sequence[Group], bin_tokens: int) -> Gradient:
             gradient = slot.gradient
             own = torch.zeros(0) if gradient is None else local(gradient.detach()).flatten()
             sample[slot.name] = own[:: max(1, len(own) // SAMPLED)].float().cpu()
-            squares.append(own.double().square().sum().cpu())
+            squares.append(torch.linalg.vector_norm(own.float()).cpu().double().square())
             arrived.append(float(gradient is not None))
     finally:
         _clear(scene)
     table = torch.stack([torch.stack(squares), torch.tensor(arrived, dtype=torch.float64)])
-    found = scene.learner.world.total(table.to(scene.learner.world.device)).cpu()
+    found = scene.learner.world.total(table.to(scene.learner.world.desk)).cpu()
     names = [slot.name for slot in scene.optimizer.slots]
     norm = [math.sqrt(s) if n else math.nan for s, n in found.T.tolist()]
     sizes = {slot.name: slot.weight.numel() for slot in scene.optimizer.slots}
@@ -153,7 +153,7 @@ def _apart(one: Gradient, other: Gradient, scene: Scene) -> tuple[float, str]:
     ]
     if len(rows) < len(names):
         return math.nan, next(n for n in names if len(one.sample[n]) != len(other.sample[n]))
-    table = scene.learner.world.total(torch.tensor(rows, dtype=torch.float64).to(scene.learner.world.device)).cpu()
+    table = scene.learner.world.total(torch.tensor(rows, dtype=torch.float64).to(scene.learner.world.desk)).cpu()
     floor = 1e-3 * math.sqrt(float(table[:, 1].sum()))  # a weight whose gradient is next to nothing is all rounding
     relative = table[:, 0].sqrt() / table[:, 1].sqrt().clamp(min=max(floor, 1e-30))
     worst = int(torch.nan_to_num(relative, nan=math.inf).argmax())

@@ -108,7 +108,7 @@ class FirstSteps:
     def _moved(self) -> Finding:
         still = [slot.name for slot in self.optimizer.slots if self._unmoved(slot.name, self.optimizer.kept(slot))]
         counted = torch.tensor([float(name in still) for name in self._before], dtype=torch.float64)
-        total = self.world.total(counted.to(self.world.device)).cpu().tolist()
+        total = self.world.total(counted.to(self.world.desk)).cpu().tolist()
         still = [name for name, n in zip(self._before, total, strict=True) if n == self.world.size]
         done = len(self._rows)
         figures: Figures = {"trained": len(self._before), "unmoved": len(still), "steps": done}
