@@ -62,6 +62,23 @@ def test_of_texts_without_prompts_none_is_held_out_and_the_recipe_says_so(place,
     assert "20 groups would make 1 step\n" in text and "epochs: 1.0  # 3 steps\n" in text
 
 
+@pytest.mark.parametrize(
+    ("groups", "line"),
+    [
+        (60, "  eval: 1.0  # one evaluation, at the end"),
+        (250, "  eval: 0.5  # an evaluation after about 16 steps each"),
+        (450, "  eval: 0.2  # an evaluation after about 11 steps each"),
+        (8000, None),
+    ],
+)
+def test_a_short_run_evaluates_less_often(place, groups, line, capsys):
+    rows = [{"prompt": f"film{n} :", "chosen": " good .", "rejected": " bad ."} for n in range(groups)]
+    data = written(place / f"{groups}.jsonl", rows)
+    assert called(capsys, "init", place / "model", data, "--output", place / f"{groups}.yaml")[0] == 0
+    found = [each for each in (place / f"{groups}.yaml").read_text().splitlines() if each.startswith("  eval:")]
+    assert found == ([] if line is None else [line])
+
+
 def test_rows_beyond_the_models_positions_are_counted(place, capsys):
     rows = [{"prompt": "Review :", "chosen": " good" * n, "rejected": " bad ."} for n in (3, 3, 400)]
     data = written(place / "long.jsonl", rows)

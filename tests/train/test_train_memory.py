@@ -1,10 +1,5 @@
 """The memory estimate is made of the model's own sizes."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from small_run import run, world
@@ -98,26 +93,3 @@ def test_a_run_states_the_estimate_of_its_model(tmp_path):
 )
 def test_counts_and_sizes_have_three_digits_and_a_unit(n, things, bytes_):
     assert (count(n), size(n)) == (things, bytes_)
-
-
-HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-FIRST_TOUCH = """
-import resource, torch
-from logratio.train.memory import use_huge_pages
-{call}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-tensors = [torch.ones(1 << 24) for _ in range(4)]
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def _faults(call: str) -> int:
-    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
-    script = FIRST_TOUCH.format(call=call)
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    return int(done.stdout)
-
-
-@pytest.mark.skipif(not HUGE.is_file() or "[madvise]" not in HUGE.read_text(), reason="no huge pages on request here")
-def test_large_tensors_lie_in_huge_pages():
-    assert _faults("use_huge_pages()") < _faults("pass") / 8

@@ -21,8 +21,8 @@ from .assemble import Assembled, assemble
 from .distributed import World
 from .events import Listener, tell
 from .finish import finish
+from .heap import kept_heap, use_huge_pages
 from .loop import fit
-from .memory import use_huge_pages
 from .preflight.fresh import Rehearsal
 from .preflight.run import Preflight
 from .preflight.scene import Scene
@@ -255,7 +255,8 @@ def _train(job: Assembled, directory: RunDirectory, start: int) -> Run:
     fitting = job.fit
     if start == 0:
         directory.cut({})
-    done = fit(fitting, start=start)
+    with kept_heap():
+        done = fit(fitting, start=start)
     if done < fitting.source.steps:
         return _interrupted(directory, done, fitting.emit)
     evaluation = finish(job, directory)

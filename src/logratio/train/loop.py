@@ -17,6 +17,7 @@ from .ahead import made_ahead
 from .checkpoint import Progress, keep_last, name_of, save
 from .distributed import local, reshard
 from .gradient import Bins, Learner, metric_names, step_gradient
+from .heap import give_back
 from .memory import within_memory
 from .moving import PREFIX
 from .noise_scale import SMALL, estimates, small_square
@@ -228,6 +229,7 @@ def checkpoint(job: Fit, done: int) -> None:
     if job.learner.world.rank == 0:
         state = {name: value.item() for name, value in job.learner.state.items()}
         progress = Progress(done, job.reference, job.run.offsets(), dict(job.best), state)
+        give_back()  # the file is put together in memory
         path = save(job.run.path / "checkpoints", tensors, progress)
         best = name_of(job.best["step"]) if job.best else None
         keep_last(job.run.checkpoints(), job.config.keep.last, best=best)

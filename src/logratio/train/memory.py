@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,16 +153,6 @@ def bin_budget(estimate: Estimate, device: torch.device) -> int:
     most = 32768 if device.type == "cuda" else at_ease
     fits = int((estimate.free * _HEADROOM - estimate.ahead) / max(1, estimate.per_token))
     return max(_LEAST, min(most, fits))
-
-
-def use_huge_pages() -> None:
-    """Have torch ask the system for huge pages for CPU tensors of 2 MiB and more; a choice already made stays.
-
-    Every step allocates activations and gradients anew, and a first touch of each 4 KiB page is a call into the kernel:
-    3 to 9 % of a step's time. It counts until the process's first large tensor, and where the system has no huge pages
-    it changes nothing.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def free_memory(device: torch.device) -> int:

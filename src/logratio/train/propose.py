@@ -40,6 +40,8 @@ _ANY = 1 << 30
 _ROOM = 0.7
 """Share of the free memory beyond which an adapter is proposed in place of all weights."""
 _RANK = 16
+_APART = 10
+"""Steps between evaluations, at least."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def propose(
         "eval": held,
         "tokens": _Choice({"max_length": length.value}, length.why),
         "train": train,
+        **_seldom(steps),
         "lora": lora or _Choice(None, "no adapter: gradients and moments of all weights fit"),
         "output": _Choice(output, "config, metrics, samples, checkpoints, report.html and model/ go here"),
     }
@@ -219,6 +222,14 @@ def _memory(resolved: Resolved, model: str) -> tuple[Any, str, _Choice | None]:
 
 def _fits(needed: Estimate) -> bool:
     return needed.ahead + 1024 * needed.per_token <= needed.free * _ROOM
+
+
+def _seldom(steps: int) -> dict[str, _Choice | dict[str, _Choice]]:
+    """Have a short run evaluate less often than the default's ten times: each one draws samples, longer than a step."""
+    shares = [share for share in (0.1, 0.2, 0.25, 0.5, 1.0) if share * steps >= _APART]
+    share = shares[0] if shares else 1.0
+    why = "one evaluation, at the end" if share == 1 else f"an evaluation after about {round(share * steps)} steps each"
+    return {} if share == 0.1 else {"every": {"eval": _Choice(share, why)}}
 
 
 def _told(resolved: Resolved) -> dict[str, Any]:

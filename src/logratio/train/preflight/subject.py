@@ -16,8 +16,8 @@ from .. import distributed
 from ..assemble import learner_of, open_run, source_of, with_reference
 from ..events import Listener, tell
 from ..gradient import Learner
+from ..heap import use_huge_pages
 from ..judges import judges
-from ..memory import use_huge_pages
 from ..opening import Opening
 from ..optim import Optimizer
 from ..recipe import Resolved
