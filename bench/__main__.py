@@ -6,6 +6,7 @@ from importlib import import_module
 VERBS = {
     "vs-trl": ("vs_trl", "DPO training against TRL's trainer: same weights, tokens and batches, in turn"),
     "profile": ("breakdown", "where the time of one of our runs goes, part by part"),
+    "steps": ("steps", "each step of one of our runs against the matrix peak of the same seconds"),
     "prepare": ("prepare", "reading, validating, tokenising and storing pairs, against the tokenizer library alone"),
     "generate": ("generate", "sampling K responses a prompt, against transformers' generate"),
     "start-up": ("startup", "from the start of `logratio train` to its first step, by phase"),

@@ -42,15 +42,17 @@ def _processor() -> str:
 
 def peaks() -> dict[str, float]:
     """Return the best rate of a 2048³ matrix product, in operations a second, by precision."""
+    return {name: max(rates(name, TRIALS)) for name in ("fp32", "bf16")}
+
+
+def rates(precision: str, trials: int) -> list[float]:
+    """Return the rate of a 2048³ matrix product, in operations a second, some times in turn."""
     import torch
 
-    found = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right, out = (torch.rand(SIDE, SIDE).to(dtype) for _ in range(3))
-        torch.mm(left, right, out=out)
-        best = min(_seconds(left, right, out) for _ in range(TRIALS))
-        found[name] = 2 * SIDE**3 / best
-    return found
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    left, right, out = (torch.rand(SIDE, SIDE).to(dtype) for _ in range(3))
+    torch.mm(left, right, out=out)
+    return [2 * SIDE**3 / _seconds(left, right, out) for _ in range(trials)]
 
 
 def _seconds(left: Any, right: Any, out: Any) -> float:
