@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from logratio.config import DataPart, RowsConfig, TemplateConfig, TokensConfig
+from logratio.data.parts import in_parts
 from logratio.data.prepare import prepare
 from logratio.data.prepared import Prepared, held_out
 from logratio.data.read import rows
 from logratio.data.source import read_records
-from logratio.data.tokenize import PART, Encoder, Part
+from logratio.data.tokenize import Encoder
 from logratio.models.load import load_tokenizer
 from logratio.records import Pair
 from logratio.train.source import FileSource
@@ -89,7 +90,7 @@ def _stages(spec: Spec, tokenizer: Any) -> dict[str, Any]:
             pass
     encoder = Encoder(tokenizer, template=None, kind="pairs")
     with Clock() as encoding:
-        for _ in encoder.stream(_parts(iter(read_records(part, ROWS)))):
+        for _ in encoder.stream(in_parts(read_records(part, ROWS))):
             pass
     with Clock() as storing:
         _prepared(spec, tokenizer)
@@ -103,13 +104,6 @@ def _stages(spec: Spec, tokenizer: Any) -> dict[str, Any]:
         },
         "bulk": bulk,
     }
-
-
-def _parts(records: Iterator[Any]) -> Iterator[Part]:
-    at = 0
-    while some := list(islice(records, PART)):
-        yield Part(some, at)
-        at += len(some)
 
 
 def _texts(spec: Spec) -> list[tuple[str, str, str]]:

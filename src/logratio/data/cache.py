@@ -15,9 +15,10 @@ from ..config import DataPart
 from ..errors import LogratioError
 from ..files import cache_root, content_hash, remembered_sha256
 from ..records import Record
+from .parts import Part, next_part
 from .store import Entry, Shard, TokenStore, read_index, write_index, write_rows
 from .template import Tokenizer
-from .tokenize import PART, Encoder, Part, TokenisedPart
+from .tokenize import Encoder, TokenisedPart
 from .tokenrows import TokenTally
 
 _FORMAT = 4  # counts changes to what is stored, or to how records become tokens
@@ -155,7 +156,7 @@ def _missing(
 ) -> Iterator[Part]:
     """Yield the records of shards that are not there, some at a time; put the entries of the others into `kept`."""
     number = 0
-    while records := list(islice(reading, min(PART, _SHARD))):
+    while records := next_part(reading, _SHARD):
         name = _name(number)
         entry = _sound(folder, name, known.get(name))
         if entry is not None:
@@ -169,7 +170,7 @@ def _missing(
             while records:
                 yield Part(records, at, number)
                 at += len(records)
-                records = list(islice(reading, min(PART, _SHARD - at)))
+                records = next_part(reading, _SHARD - at)
         number += 1
 
 

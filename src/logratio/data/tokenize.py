@@ -14,6 +14,7 @@ from ..config import LossOn
 from ..errors import ModelError, TemplateError
 from ..records import Origin, Prompt, Record
 from .adapt import Kind
+from .parts import Part, in_parts
 from .problems import EMPTY, IDENTICAL, Unusable
 from .shape import Shape, as_chat, shape
 from .spans import Draft, Span, draft_chat
@@ -21,26 +22,8 @@ from .template import ChatTemplate, Tokenizer, require_eos, wants_bos
 from .texts import Batch, Texts, Tokens
 from .tokenrows import TokenRow, TokenTally
 
-PART = 512
-"""Records to one call of the tokenizer: enough to keep its threads busy, little enough to hold some of them."""
-
 _CALLS = 2
 """Calls of the tokenizer at once: while what one gave is taken over, which the interpreter does, another encodes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some records in order.
-
-    Attributes:
-        records: The records.
-        at: Index of the first one, from which `TokenRow.at` counts.
-        shard: Number of the shard that they go to.
-    """
-
-    records: Sequence[Record]
-    at: int = 0
-    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +101,8 @@ class Encoder:
         Raises:
             TemplateError: As `stream`.
         """
-        parts = (Part(records[at : at + PART], at) for at in range(0, len(records), PART))
         rows = []
-        for made in self.stream(parts):
+        for made in self.stream(in_parts(records)):
             tally.add(made.tally)
             rows += made.rows
         return rows
@@ -253,7 +235,7 @@ class Encoder:
             response = self._ended(tokens, 0, chat)
             if len(response) == 1:
                 raise Unusable(EMPTY)
-            return response, np.ones(len(response), dtype=np.bool_)
+            return response, _all_of(len(response))
         last = int(np.searchsorted(begins, turns[-1][0]))
         response = self._ended(tokens, last, chat)
         mask = np.zeros(len(response), dtype=np.bool_)
@@ -316,6 +298,15 @@ def _apart(drafts: Iterable[Draft], joint: Mapping[str, Tokens]) -> dict[str, bo
                 alone = whole[len(draft.prompt) :]
                 apart[alone] = apart.get(alone, False) or turns is not None
     return apart
+
+
+def _all_of(tokens: int) -> Bools:
+    """Return a mask that lets all pass: a view of one that nobody writes to, made in a tenth of the time."""
+    return _ALL[:tokens] if tokens <= len(_ALL) else np.ones(tokens, np.bool_)
+
+
+_ALL = np.ones(1 << 14, np.bool_)
+_ALL.flags.writeable = False
 
 
 def _plain(texts: Sequence[str]) -> Draft:
