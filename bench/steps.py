@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from . import rounds, work, workload
 from .machine import TRIALS, peak_memory, rates
@@ -69,11 +70,11 @@ def watched(given: workload.Workload, precision: str) -> list[tuple[Clock, float
 def _run(train: Callable[..., Any], given: workload.Workload, precision: str, listen: Callable[[Any], None]) -> None:
     facts = given.facts()
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["LOGRATIO_CACHE"] = str(Path(scratch) / "cache")
         spec = {**rounds.SETTINGS, "groups_a_step": facts["groups"] // facts["steps"], "precision": precision}
         spec["output"] = str(Path(scratch) / "run")
         objective = {"name": "dpo", "beta": spec["beta"]}
-        train(str(given.model), str(given.data), objective, **recipe(spec), on_event=listen)
+        with patch.dict(os.environ, LOGRATIO_CACHE=str(Path(scratch) / "cache")):
+            train(str(given.model), str(given.data), objective, **recipe(spec), on_event=listen, preflight=False)
 
 
 def _now() -> Clock:

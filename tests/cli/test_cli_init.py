@@ -65,9 +65,9 @@ def test_of_texts_without_prompts_none_is_held_out_and_the_recipe_says_so(place,
 @pytest.mark.parametrize(
     ("groups", "line"),
     [
-        (60, "  eval: 1.0  # one evaluation, at the end"),
-        (250, "  eval: 0.5  # an evaluation after about 16 steps each"),
-        (450, "  eval: 0.2  # an evaluation after about 11 steps each"),
+        (60, "  eval: 1.0  # besides the one at the start, at the end"),
+        (250, "  eval: 0.5  # about every 16 steps"),
+        (450, "  eval: 0.2  # about every 11 steps"),
         (8000, None),
     ],
 )

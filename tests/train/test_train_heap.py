@@ -1,14 +1,19 @@
 """Memory comes from the system in large pages, and once: real processes, counted by their page faults."""
 
 import os
+import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-gnu = pytest.mark.skipif("glibc" not in os.confstr("CS_GNU_LIBC_VERSION"), reason="not the GNU C library")
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+SMALL_PAGES = resource.getpagesize() == 4096 and not (HUGE.is_file() and "[always]" in HUGE.read_text())
+gnu = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not SMALL_PAGES, reason="not the GNU C library, or pages other than of 4 KiB"
+)
 FIRST_TOUCH = """
 import resource, torch
 from logratio.train.heap import use_huge_pages
@@ -71,14 +76,14 @@ def churned(block, **more):
 @gnu
 def test_memory_is_touched_once_within_the_block_and_given_back_behind_it():
     faults, within, after = churned("kept_heap()")
-    assert faults < 30_000 and within >= 145 and after < 20  # at most once more, where the first steps left a hole
-    faults, _, _ = churned("nullcontext()")
-    assert faults > 5 * 20_000  # 120 MiB of every step lie outside the heap
+    assert within >= 145 and after < 20
+    anew, _, _ = churned("nullcontext()")
+    assert faults < anew / 3 and anew > 5 * 20_000  # 120 MiB of every step lie outside the heap
 
 
 @gnu
 @pytest.mark.parametrize(
-    "setting", [{"MALLOC_TRIM_THRESHOLD_": "65536"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
+    "setting", [{"MALLOC_TRIM_THRESHOLD_": "65536"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=65536"}]
 )
 def test_a_choice_already_made_stays(setting):
     faults, _, _ = churned("kept_heap()", **setting)

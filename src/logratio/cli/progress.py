@@ -168,7 +168,7 @@ def _number(value: float) -> str:
 
 def _memory() -> str:
     """Return the largest memory used so far: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         return f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB GPU"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{peak * (1 if sys.platform == 'darwin' else 1024) / 1e9:.1f} GB"

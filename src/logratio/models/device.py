@@ -15,11 +15,11 @@ _WITHOUT_FLOAT64 = {"mps"}
 _CPU = torch.device("cpu")
 
 
-def best_device(number: int = 0) -> torch.device:
+def best_device(number: int | None = None) -> torch.device:
     """Return the device of models: a GPU of CUDA, else one of Apple's, else the CPU; or what `LOGRATIO_DEVICE` names.
 
     Args:
-        number: Of the GPU, ≥ 0, where a machine has several.
+        number: Of the GPU of CUDA, ≥ 0; default: the present one.
 
     Raises:
         ConfigError: The variable names none that torch has here.
@@ -31,7 +31,9 @@ def best_device(number: int = 0) -> torch.device:
         raise ConfigError(
             f"{VARIABLE} is {kind}, and torch has only {' and '.join(kinds)} here: name one of these, or unset it."
         )
-    return torch.device(kind, number) if kind == "cuda" else torch.device(kind)
+    if kind != "cuda":
+        return torch.device(kind)
+    return torch.device(kind, torch.cuda.current_device() if number is None else number)
 
 
 def desk(device: torch.device) -> torch.device:

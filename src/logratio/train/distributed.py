@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -155,8 +156,9 @@ def wrap(policy: nn.Module, world: World, *, bf16: bool) -> None:
         return
     precision = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32)
     again = world.mode == "shard"
+    mesh = init_device_mesh(world.device.type, (world.size,))  # by itself it would take a GPU that is not in use
     for block in [*_blocks(policy), policy]:
-        fully_shard(block, mp_policy=precision, reshard_after_forward=again)
+        fully_shard(block, mesh=mesh, mp_policy=precision, reshard_after_forward=again)
     for module in policy.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # the loss already carries the step's denominators

@@ -223,13 +223,13 @@ def _record(job: Fit, kind: Literal["train", "eval"], row: Mapping[str, Any]) ->
 
 def checkpoint(job: Fit, done: int) -> None:
     """Save weights, moments and place; every rank gathers, rank 0 writes. The best one so far is not removed."""
+    give_back()  # full tensors, and the file that is made of them, are put together in memory
     tensors = job.optimizer.state()
     if job.learner.moving is not None:
         tensors |= job.learner.moving.state()
     if job.learner.world.rank == 0:
         state = {name: value.item() for name, value in job.learner.state.items()}
         progress = Progress(done, job.reference, job.run.offsets(), dict(job.best), state)
-        give_back()  # the file is put together in memory
         path = save(job.run.path / "checkpoints", tensors, progress)
         best = name_of(job.best["step"]) if job.best else None
         keep_last(job.run.checkpoints(), job.config.keep.last, best=best)

@@ -230,5 +230,7 @@ def drawing_within_memory(phase: int, rollout: RolloutConfig, bin_tokens: int) -
 
 
 def _ran_out(error: BaseException) -> bool:
-    """Whether an exception is the allocator's: Python's, the GPU's, or the CPU's, which torch names in words only."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    """Whether an exception is the allocator's: Python's, the GPU's, or one that torch names in words only."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        said in str(error) for said in ("can't allocate memory", "backend out of memory")
+    )

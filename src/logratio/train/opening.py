@@ -128,7 +128,8 @@ class Opening:
         """Say where models are computed, where that is not what everybody expects."""
         if self.world.desk == self.world.device:
             return []
-        return [f"device: {self.world.device.type} for models, the CPU for losses and totals; {VARIABLE}=cpu leaves it"]
+        kind = self.world.device.type
+        return [f"device: {kind} for models, the CPU for losses and totals; {VARIABLE}=cpu computes all there"]
 
     def _about_rollouts(self) -> list[str]:
         rollout, phases = self.config.rollout, self.phases

@@ -228,7 +228,7 @@ def _seldom(steps: int) -> dict[str, _Choice | dict[str, _Choice]]:
     """Have a short run evaluate less often than the default's ten times: each one draws samples, longer than a step."""
     shares = [share for share in (0.1, 0.2, 0.25, 0.5, 1.0) if share * steps >= _APART]
     share = shares[0] if shares else 1.0
-    why = "one evaluation, at the end" if share == 1 else f"an evaluation after about {round(share * steps)} steps each"
+    why = "besides the one at the start, at the end" if share == 1 else f"about every {round(share * steps)} steps"
     return {} if share == 0.1 else {"every": {"eval": _Choice(share, why)}}
 
 

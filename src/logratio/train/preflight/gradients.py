@@ -54,7 +54,7 @@ def taken(scene: Scene, groups: Sequence[Group], bin_tokens: int) -> Gradient:
             gradient = slot.gradient
             own = torch.zeros(0) if gradient is None else local(gradient.detach()).flatten()
             sample[slot.name] = own[:: max(1, len(own) // SAMPLED)].float().cpu()
-            squares.append(torch.linalg.vector_norm(own.float()).cpu().double().square())
+            squares.append(own.to(learner.world.desk).double().square().sum().cpu())
             arrived.append(float(gradient is not None))
     finally:
         _clear(scene)
