@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from . import rounds, texts, work, workload
+from . import texts, work, workload
 from .machine import peaks
-from .ours import recipe
 from .shapes import SHAPES
+from .within import train_here
 
 PARTS = {
     "products of the blocks": ("aten::linear", "MmBackward0"),
@@ -62,7 +59,6 @@ def profiled(given: workload.Workload, precision: str) -> dict[str, tuple[float,
     """Run the product; return for each phase its seconds and those of every kind of event in it."""
     from torch.profiler import ProfilerActivity, profile
 
-    from logratio import train
     from logratio.train.events import Event
 
     found: dict[str, tuple[float, dict[str, float]]] = {}
@@ -88,13 +84,7 @@ def profiled(given: workload.Workload, precision: str) -> dict[str, tuple[float,
         elif event.kind == "eval":
             stop("training")
 
-    facts = given.facts()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["LOGRATIO_CACHE"] = str(Path(scratch) / "cache")
-        spec = {**rounds.SETTINGS, "groups_a_step": facts["groups"] // facts["steps"], "precision": precision}
-        spec["output"] = str(Path(scratch) / "run")
-        objective = {"name": "dpo", "beta": spec["beta"]}
-        train(str(given.model), str(given.data), objective, **recipe(spec), on_event=listen)
+    train_here(given, precision, listen)
     return found
 
 

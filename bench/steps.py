@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
-from . import rounds, work, workload
+from . import work, workload
 from .machine import TRIALS, peak_memory, rates
-from .ours import recipe
 from .shapes import SHAPES
+from .within import train_here
 
 Clock = tuple[float, float, float, float]
 """Seconds by the clock, in the program and in the kernel, and page faults."""
@@ -43,7 +37,6 @@ def main(arguments: list[str]) -> int:
 
 def watched(given: workload.Workload, precision: str) -> list[tuple[Clock, float]]:
     """Run the product; return what each step took and the matrix peak around it, operations a second."""
-    from logratio import train
     from logratio.train.events import Event
 
     rows: list[tuple[Clock, float]] = []
@@ -63,18 +56,8 @@ def watched(given: workload.Workload, precision: str) -> list[tuple[Clock, float
         elif event.kind == "train":
             look(finished=True)
 
-    _run(train, given, precision, listen)
+    train_here(given, precision, listen, preflight=False)
     return rows
-
-
-def _run(train: Callable[..., Any], given: workload.Workload, precision: str, listen: Callable[[Any], None]) -> None:
-    facts = given.facts()
-    with tempfile.TemporaryDirectory() as scratch:
-        spec = {**rounds.SETTINGS, "groups_a_step": facts["groups"] // facts["steps"], "precision": precision}
-        spec["output"] = str(Path(scratch) / "run")
-        objective = {"name": "dpo", "beta": spec["beta"]}
-        with patch.dict(os.environ, LOGRATIO_CACHE=str(Path(scratch) / "cache")):
-            train(str(given.model), str(given.data), objective, **recipe(spec), on_event=listen, preflight=False)
 
 
 def _now() -> Clock:

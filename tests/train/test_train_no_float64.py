@@ -14,6 +14,7 @@ from test_train_rollouts import REWARD
 
 from logratio.errors import ConfigError
 from logratio.models.device import best_device, desk
+from logratio.train.distributed import start
 from logratio.train.memory import free_memory
 
 DRAWN = {"rollout": {"k": 4, "max_new_tokens": 6}, "train.batch_size": 8}
@@ -79,6 +80,14 @@ def test_the_device_is_apples_where_torch_has_one(monkeypatch):
     monkeypatch.setenv("LOGRATIO_DEVICE", "cuda")
     with pytest.raises(ConfigError, match="LOGRATIO_DEVICE is cuda, and torch has only mps and cpu here"):
         best_device()
+
+
+def test_several_processes_refuse_a_device_that_only_one_can_use(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setenv("LOGRATIO_DEVICE", "mps")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="LOGRATIO_DEVICE is mps, and torchrun started 2 processes"):
+        start("auto")
 
 
 def test_apples_memory_is_what_the_system_recommends_less_what_is_taken(monkeypatch):

@@ -99,10 +99,9 @@ class Texts:
         """Return the tokens of all texts of a batch."""
         if batch.encodings is not None:
             for text, encoding in zip(batch.new, batch.encodings.result(), strict=True):
-                ids = encoding.ids
                 begins = np.array([begin for begin, _ in encoding.offsets], np.int32) if batch.wanted[text] else None
-                tokens = batch.found[text] = Tokens(np.fromiter(ids, np.int32, len(ids)), begins)
-                self._keep(text, tokens)
+                batch.found[text] = Tokens(np.array(encoding.ids, np.int32), begins)
+                self._keep(text, batch.found[text])
                 if self._coming.get(text) is batch:
                     del self._coming[text]
             batch.encodings = None

@@ -235,7 +235,7 @@ class Encoder:
             response = self._ended(tokens, 0, chat)
             if len(response) == 1:
                 raise Unusable(EMPTY)
-            return response, _all_of(len(response))
+            return response, np.ones(len(response), dtype=np.bool_)
         last = int(np.searchsorted(begins, turns[-1][0]))
         response = self._ended(tokens, last, chat)
         mask = np.zeros(len(response), dtype=np.bool_)
@@ -298,15 +298,6 @@ def _apart(drafts: Iterable[Draft], joint: Mapping[str, Tokens]) -> dict[str, bo
                 alone = whole[len(draft.prompt) :]
                 apart[alone] = apart.get(alone, False) or turns is not None
     return apart
-
-
-def _all_of(tokens: int) -> Bools:
-    """Return a mask that lets all pass: a view of one that nobody writes to, made in a tenth of the time."""
-    return _ALL[:tokens] if tokens <= len(_ALL) else np.ones(tokens, np.bool_)
-
-
-_ALL = np.ones(1 << 14, np.bool_)
-_ALL.flags.writeable = False
 
 
 def _plain(texts: Sequence[str]) -> Draft:

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..errors import ConfigError, PeerError, RunError
-from ..models.device import best_device, desk
+from ..models.device import VARIABLE, best_device, desk
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
+    elif os.environ.get(VARIABLE) == device.type != "cpu":
+        raise ConfigError(
+            f"{VARIABLE} is {device.type}, and torchrun started {size} processes, which compute on CUDA GPUs or on the "
+            "CPU alone: start one process, or unset it."
+        )
     else:
         device = torch.device("cpu")  # gloo knows no other
     if not dist.is_initialized():
