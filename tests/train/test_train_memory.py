@@ -3,12 +3,13 @@
 import pytest
 import torch
 from small_run import run, world
+from torch import nn
 
 from logratio.config import TrainConfig
 from logratio.train.distributed import World
 from logratio.train.memory import GIB, Estimate, bin_budget, estimate
 from logratio.train.units import count, size
-from worlds import tiny_llama
+from worlds import VOCABULARY, tiny_llama
 
 ALONE = World(0, 1, "none", torch.device("cpu"))
 
@@ -19,10 +20,19 @@ def test_weights_gradients_moments_and_activations_by_hand():
     found = estimate(model, TrainConfig(), bf16=False, world=ALONE)
     assert (found.weights, found.gradients, found.moments) == (4 * count, 4 * count, 8 * count)
     assert found.per_token == 2 * (16 * 32 + 3 * 64) * 4  # layers, widths, bytes
-    assert found.ahead == 12 * count
+    assert found.head == 4 * VOCABULARY * (4096 + 32)  # a bin's logits, and the gradient of the head's weight
+    assert found.ahead == 12 * count + found.head
     half = estimate(model, TrainConfig(optimizer="rmsprop", checkpointing=True), bf16=True, world=ALONE)
     assert (half.weights, half.gradients, half.moments) == (6 * count, 4 * count, 4 * count)
     assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64) * 2
+    assert half.head == found.head + 2 * 512 * VOCABULARY  # a chunk in bfloat16 beside
+
+
+def test_a_head_that_does_not_learn_holds_one_chunk_and_a_reward_models_none():
+    model = tiny_llama()
+    model.requires_grad_(False)
+    assert estimate(model, TrainConfig(), bf16=False, world=ALONE).head == 4 * 512 * VOCABULARY
+    assert estimate(nn.Linear(8, 1), TrainConfig(), bf16=False, world=ALONE).head == 0
 
 
 def test_a_second_model_beside_the_first_is_counted():
@@ -55,14 +65,14 @@ def test_replicated_weights_are_held_gathered_too():
 def test_a_bin_takes_what_is_left_beside_gradients_and_moments(free, device, tokens):
     """The weights are in place when free memory is read; 0.7 of it may be used, here at 1 MiB a token."""
     found = Estimate(
-        weights=50 * GIB, gathered=0, gradients=1 * GIB, moments=2 * GIB, per_token=1 << 20, free=free * GIB
+        weights=50 * GIB, gathered=0, gradients=1 * GIB, moments=2 * GIB, per_token=1 << 20, head=0, free=free * GIB
     )
     assert bin_budget(found, torch.device(device)) == tokens
 
 
 @pytest.mark.parametrize(("per_token", "tokens"), [(1 << 10, 4096), (1 << 17, 2048), (1 << 18, 1024), (1 << 22, 1024)])
 def test_on_a_cpu_a_bin_takes_no_memory_that_makes_it_no_faster(per_token, tokens):
-    found = Estimate(weights=0, gathered=0, gradients=0, moments=0, per_token=per_token, free=100 * GIB)
+    found = Estimate(weights=0, gathered=0, gradients=0, moments=0, per_token=per_token, head=0, free=100 * GIB)
     assert bin_budget(found, torch.device("cpu")) == tokens
 
 

@@ -288,7 +288,7 @@ def test_the_longest_bin_is_itemised_with_the_knob_to_turn(tmp_path):
     assert listed > figures["weights_bytes"] > 0 and figures["tokens"] >= 64
     from logratio.train.memory import Estimate
 
-    small = Estimate(weights=10, gathered=0, gradients=4, moments=8, per_token=1, free=100)
+    small = Estimate(weights=10, gathered=0, gradients=4, moments=8, per_token=1, head=0, free=100)
     assert _fits(small, 50, 20).level == "fine"
     assert _fits(small, 95, 20).level == "look" and "train.bin_tokens to 47" in _fits(small, 95, 20).remedy
     assert _fits(small, 500, 20).level == "stop"

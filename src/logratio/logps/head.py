@@ -91,6 +91,19 @@ def _rows(vocabulary: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, _BUFFER // max(vocabulary, 1)))
 
 
+def held_bytes(W_VD: Tensor, rows: int, width: int) -> int:
+    """Return what a head holds while a bin of so many rows is under way, at `width` bytes a number.
+
+    Logits in float32, those that are kept or one chunk's, a copy of a chunk where products are narrower, and the
+    gradient of a weight that learns, before it is added to that of other bins.
+    """
+    V, learns = len(W_VD), W_VD.requires_grad
+    chunk = min(rows, _rows(V)) * V
+    chunks = max(1, min(rows * V, _KEPT) // chunk) if learns else 1
+    logits = chunk * (4 * chunks + (width if width < 4 else 0))
+    return logits + (4 * W_VD.numel() if learns else 0)
+
+
 def wide(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which logits are normalised and gradients of weights added up."""
     return torch.float64 if dtype == torch.float64 else torch.float32

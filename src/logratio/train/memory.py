@@ -13,6 +13,7 @@ from torch import nn
 from ..batch.group import Group
 from ..config import RolloutConfig, TrainConfig
 from ..errors import MemoryBudgetError
+from ..logps.head import held_bytes
 from ..logps.value import Critic
 from ..rollout.generate import HELD
 from .distributed import World, local
@@ -37,6 +38,7 @@ class Estimate:
         gradients: Float32, one per trainable element.
         moments: The optimiser's.
         per_token: Activations kept for the backward pass, per packed token.
+        head: The logits of a bin, and the gradient of the head's weight before it is added to that of other bins.
         free: What the device has left, with the weights in place.
         second: A second model that the run holds as its live reference, of the size of the first; 0 without one.
         moving: The trained weights of a reference that moves; 0 without one.
@@ -52,6 +54,7 @@ class Estimate:
     gradients: int
     moments: int
     per_token: int
+    head: int
     free: int
     second: int = 0
     moving: int = 0
@@ -63,7 +66,8 @@ class Estimate:
     @property
     def ahead(self) -> int:
         """Bytes that a run takes beyond its weights, whatever the batch."""
-        return self.gathered + self.gradients + self.moments + self.second + self.moving + self.value_ahead
+        steady = self.gathered + self.gradients + self.moments + self.second + self.moving + self.value_ahead
+        return steady + self.head
 
     def line(self, bin_tokens: int) -> str:
         """Return the estimate as one line."""
@@ -74,7 +78,7 @@ class Estimate:
         return (
             f"memory: weights {size(weights)} + {second}gradients {size(self.gradients)} + moments "
             f"{size(self.moments)} + activations {size(activations)} for bins of {bin_tokens} tokens "
-            f"(train.bin_tokens); {size(self.free)} free beside the weights"
+            f"(train.bin_tokens) + head {size(self.head)}; {size(self.free)} free beside the weights"
             + (f"; while responses are drawn, keys and values {size(self.drawing)} at most" if self.drawing else "")
             + (f"; while a phase is scored, reference {size(self.between)}" if self.between else "")
         )
@@ -116,6 +120,7 @@ def estimate(
         gradients=4 * trained,
         moments=moments * trained,
         per_token=per_token,
+        head=_head(model, config.bin_tokens or _most(world.device), width),
         free=free_memory(world.device),
         second=held * width if second_model and not offload else 0,
         moving=moving * trained,
@@ -130,6 +135,12 @@ def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
     hidden, layers, inner = _shape(model)
     layer = (16 * hidden + 3 * inner) * width
     return layers * hidden * width + layer if config.checkpointing else layers * layer
+
+
+def _head(model: nn.Module, rows: int, width: int) -> int:
+    """Return what the head of a language model holds; a reward model's has one row."""
+    layer = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return 0 if layer is None else held_bytes(layer.weight, rows, width)
 
 
 def _kept_per_token(model: nn.Module) -> int:
@@ -149,10 +160,15 @@ def bin_budget(estimate: Estimate, device: torch.device) -> int:
     by 1,024, and a small model, whose step is many short operations, gains up to 4,096: between the two, a bin's
     activations take a quarter of a GiB. Below 512 it costs time and saves hardly more than a single long group takes.
     """
-    at_ease = max(_ENOUGH, min(4 * _ENOUGH, _EASE // max(1, estimate.per_token)))
-    most = 32768 if device.type == "cuda" else at_ease
+    most = _most(device)
+    if device.type != "cuda":
+        most = max(_ENOUGH, min(most, _EASE // max(1, estimate.per_token)))
     fits = int((estimate.free * _HEADROOM - estimate.ahead) / max(1, estimate.per_token))
     return max(_LEAST, min(most, fits))
+
+
+def _most(device: torch.device) -> int:
+    return 32768 if device.type == "cuda" else 4 * _ENOUGH
 
 
 def free_memory(device: torch.device) -> int:

@@ -65,6 +65,8 @@ def _fits(estimate: Estimate, bin_tokens: int, longest: int) -> Finding:
         "moments": estimate.moments,
         "second model": estimate.second,
         "moving reference": estimate.moving,
+        "values": estimate.value_ahead,
+        "head": estimate.head,
         "activations": estimate.per_token * tokens,
     }
     figures: dict[str, float | int | str | None] = {
