@@ -100,6 +100,23 @@ class OtherRMSNorm(_Other):
     pass
 
 
+@pytest.mark.parametrize("act", ["gelu", "gelu_pytorch_tanh", "relu", "quick_gelu"])
+@pytest.mark.parametrize("spread", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_activation_that_is_nearly_silu_is_not_taken_for_it_however_narrow_the_numbers(act, spread, dtype):
+    for seed in range(4):
+        torch.manual_seed(seed)
+        silu, other = (
+            LlamaMLP(LlamaConfig(hidden_size=64, num_attention_heads=1, intermediate_size=96, hidden_act=name))
+            for name in ("silu", act)
+        )
+        for module in (silu, other):
+            for weight in module.parameters():
+                nn.init.normal_(weight, std=spread)
+            module.to(dtype)
+        assert (len(fusions(silu)), len(fusions(other))) == (1, 0)
+
+
 def test_only_modules_that_compute_the_same_are_taken_over_and_they_can_be_given_back():
     config = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=12)
     config_gelu = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=12, hidden_act="gelu")
