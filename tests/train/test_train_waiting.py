@@ -6,11 +6,15 @@ that is computed from them. Reading such a number into Python, or its count into
 
 import pytest
 import torch
+from torch._ops import HigherOrderOperator
+from torch.nn.attention import flex_attention as library
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from logratio import objectives
+from logratio.logps import attention
+from logratio.logps.flex import flex
 from logratio.logps.policy import Policy
 from logratio.logps.value import ValueHead
 from logratio.testing.cases import case
@@ -74,7 +78,13 @@ class Device(TorchDispatchMode):
     def holds(self, tensor):
         return tensor.numel() > 0 and tensor.untyped_storage()._cdata in self._held
 
+    supports_higher_order_operators = True
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if isinstance(func, HigherOrderOperator):  # attention over blocks, on a GPU one kernel
+            out = func(*args, **(kwargs or {}))
+            self.put(out)
+            return out
         name = func.overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         on_device = any(self.holds(tensor) for tensor in tensors)
@@ -156,3 +166,14 @@ def test_a_look_at_every_bin_would_be_noticed(monkeypatch):
     monkeypatch.setattr(Finite, "note", looked)
     found, bins, _ = waits("sft", random_groups(6, k=1), bin_tokens=1)
     assert bins == 6 and len(found) == ENDS + 2 * bins
+
+
+@pytest.mark.parametrize("bin_tokens", [10**6, 1])
+def test_attention_over_blocks_as_on_a_gpu_waits_no_more(monkeypatch, bin_tokens):
+    monkeypatch.setattr(attention, "_BLOCKS_ON", "cpu")
+    monkeypatch.setattr(library, "_validate_device", lambda *_: None)
+    monkeypatch.setattr(library, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    reached = []
+    monkeypatch.setattr(attention, "flex", lambda *given: reached.append(1) or flex(*given))
+    found, bins, _ = waits("dpo", random_groups(16, k=2, weights=True), bin_tokens=bin_tokens)
+    assert len(reached) >= bins and len(found) == ENDS, found
