@@ -7,6 +7,8 @@ import json
 import time
 from typing import Any
 
+import torch
+
 from . import texts, work, workload
 from .machine import peaks
 from .shapes import SHAPES
@@ -37,8 +39,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", choices=texts.FORMS, default="hh")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     given = workload.write(options.size, options.data, options.steps)
     top = peaks()[options.precision]
     found = {name: table(phase) for name, phase in profiled(given, options.precision).items()}

@@ -33,8 +33,9 @@ def python_of(folder: Path) -> Path:
 
 
 def usable(folder: Path) -> bool:
-    """Whether the environment is there and holds the wanted TRL."""
-    return python_of(folder).is_file() and versions(folder).get("trl") == TRL
+    """Whether the environment is there and holds the wanted TRL, on the torch of this one."""
+    found = versions(folder) if python_of(folder).is_file() else {}
+    return found.get("trl") == TRL and _release(found.get("torch", "")) == _release(version("torch"))
 
 
 def ensure(folder: Path) -> Path:
@@ -48,7 +49,7 @@ def ensure(folder: Path) -> Path:
         return python
     print(f"installing TRL {TRL} into {folder}, once; this takes some minutes", flush=True)
     venv.create(folder, with_pip=True, clear=True)
-    torch = version("torch").partition("+")[0]
+    torch = _release(version("torch"))
     _pip(python, f"torch=={torch}")
     pins = [f"torch=={torch}", *(f"{name}=={found}" for name in SAME if (found := _own(name)))]
     constraints = folder / "constraints.txt"
@@ -78,6 +79,10 @@ def versions(folder: Path) -> dict[str, str]:
 def own_versions() -> dict[str, str]:
     """Return name → version of what this process has."""
     return {name: found for name in ("logratio", *SHOWN) if (found := _own(name))}
+
+
+def _release(found: str) -> str:
+    return found.partition("+")[0]  # builds of one release differ in what follows
 
 
 def _own(name: str) -> str | None:

@@ -146,8 +146,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--cases", nargs="+", metavar="WORD", help="only cases whose name contains one of these")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
     from logratio.rollout.generate import plainly
 
     chosen = {name: case for name, case in CASES.items() if not given.cases or any(w in name for w in given.cases)}

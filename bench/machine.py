@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ TRIALS = 12
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Return the machine's name, cores and memory, and the threads that are used of it."""
+    """Return the machine's name, cores and memory, the threads that are used of it, and the commit that is measured."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
         "processor": _processor(),
@@ -23,7 +24,18 @@ def describe(threads: int) -> dict[str, Any]:
         "threads": threads,
         "memory": pages,
         "system": f"{platform.system()} {platform.release()}",
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """Return the commit's short hash, with -dirty where files differ from it; None without git or outside a clone."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 def _processor() -> str:

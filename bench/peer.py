@@ -17,9 +17,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "precomputed, 2 pairs at once": {"precompute_ref_log_probs": True, "micro": 2},
     "precomputed, 1 pair at once": {"precompute_ref_log_probs": True, "micro": 1},
     "precomputed, checkpointing": {"precompute_ref_log_probs": True, "gradient_checkpointing": True},
+    "precomputed, 1 pair at once, memory kept": {"precompute_ref_log_probs": True, "micro": 1, "kept": True},
 }
 """Settings of TRL that are tried: the reference before the steps or within each, and how many pairs go through the
-model at once (`micro`; the rest is accumulated), which decides how much padding there is."""
+model at once (`micro`; the rest is accumulated), which decides how much padding there is. `kept`: its process is given
+by the environment what ours sets for itself, huge pages and a heap that keeps freed memory."""
+KEPT = {"THP_MEM_ALLOC_ENABLE": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 def now() -> tuple[float, float]:
@@ -52,6 +55,7 @@ def config(spec: dict[str, Any], batch: int) -> dict[str, Any]:
     """Return DPOConfig's keywords."""
     variant = dict(VARIANTS[spec["variant"]])
     micro = variant.pop("micro", batch)
+    variant.pop("kept", None)
     if batch % micro:
         micro = 1
     return {

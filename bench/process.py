@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .peer import KEPT, VARIANTS
+
 PHASES = ("setup", "reference", "training", "saving")
 """Setup: start, imports, loading, checks. Saving: what follows the last update, until the process has ended."""
 
@@ -36,9 +38,8 @@ def ours(spec: Spec) -> dict[str, Any]:
 
 def peer(spec: Spec, python: Path) -> dict[str, Any]:
     """Run the peer's side with a variant of its settings; return the same."""
-    found, started, ended = _run(
-        [str(python), "-P", str(HERE / "peer.py")], spec
-    )  # -P: no module here hides one of theirs
+    command = [str(python), "-P", str(HERE / "peer.py")]  # -P: no module here hides one of theirs
+    found, started, ended = _run(command, spec, KEPT if VARIANTS[spec["variant"]].get("kept") else {})
     return _result("trl", spec["variant"], found, peer_phases(found, started, ended), ended - started)
 
 
@@ -91,15 +92,14 @@ def _result(side: str, variant: str, found: dict[str, Any], spent: dict[str, Any
     return {"side": side, "variant": variant, "phases": spent, "later": later, "wall": wall, **kept}
 
 
-def _run(command: list[str], spec: Spec) -> tuple[dict[str, Any], float, float]:
+def _run(command: list[str], spec: Spec, more: Mapping[str, str] | None = None) -> tuple[dict[str, Any], float, float]:
     """Run one side; return what it wrote, and when it was started and had ended."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "spec.json").write_text(json.dumps({**spec, "output": str(folder / "run")}), encoding="utf-8")
         started = time.time()
-        _call(
-            [*command, str(folder / "spec.json"), str(folder / "result.json")], _environment(spec["threads"], scratch)
-        )
+        environment = {**_environment(spec["threads"], scratch), **(more or {})}
+        _call([*command, str(folder / "spec.json"), str(folder / "result.json")], environment)
         ended = time.time()
         return json.loads((folder / "result.json").read_text(encoding="utf-8")), started, ended
 

@@ -60,5 +60,6 @@ SHAPES = {
     "7m": Shape(hidden=256, layers=6, heads=4, kv_heads=4, inner=704, vocabulary=8192, tied=True),
     "60m": Shape(hidden=512, layers=8, heads=8, kv_heads=8, inner=1376, vocabulary=32768, tied=False),
     "135m": Shape(hidden=576, layers=30, heads=9, kv_heads=3, inner=1536, vocabulary=49152, tied=True),
+    "0.5b": Shape(hidden=896, layers=24, heads=14, kv_heads=2, inner=4864, vocabulary=151936, tied=True),
 }
-"""Name → shape; 135m is SmolLM2-135M's, nano is for tests."""
+"""Name → shape; 135m is SmolLM2-135M's, 0.5b Qwen2.5-0.5B's (without its biases), nano is for tests."""

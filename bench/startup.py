@@ -2,7 +2,8 @@
 
 The parent writes a Llama of random weights with a small tokenizer and pairs of random words, and runs the command once
 to fill the caches. Then it runs it again, in processes that note when each phase ends and stop after the first step.
-Wall and CPU seconds are given: on a machine that does other work only the second say much.
+Wall and CPU seconds are given: on a machine that does other work only the second say much. Phases are of runs without
+preflight; how much later the first step begins with it stands beside.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import Any
 
 from .shapes import SHAPES
 
-WORDS = 2000
 PAIRS = 64
 PHASES = {
     "torch": "importing torch, which is the floor",
@@ -52,7 +52,7 @@ def prepare(folder: Path, size: str) -> None:
     torch.manual_seed(0)
     config = shape.config()
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "model")
-    words = {f"w{i}": i for i in range(min(WORDS, shape.vocabulary - 2))}
+    words = {f"w{i}": i for i in range(shape.vocabulary - 2)}
     words |= {"</s>": len(words), "<unk>": len(words) + 1}
     backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -110,10 +110,11 @@ def child(arguments: list[str]) -> None:
     command(arguments)
 
 
-def measure(folder: Path, number: int) -> list[tuple[str, float, float]]:
+def measure(folder: Path, name: str, *, preflight: bool) -> list[tuple[str, float, float]]:
     """Run the command in a process; return phases with wall and CPU seconds at their ends."""
     command = ["train", "--model", str(folder / "model"), "--data", str(folder / "pairs.jsonl")]
-    command += ["--output", str(folder / f"run{number}"), "--batch-size", "8", "--eval.holdout", "0"]
+    command += ["--output", str(folder / name), "--batch-size", "8", "--eval.holdout", "0"]
+    command += [] if preflight else ["--no-preflight"]
     environment = {**os.environ, "LOGRATIO_CACHE": str(folder / "cache"), "BENCH_BEGAN": str(time.time())}
     run = [sys.executable, "-c", "import sys; from bench.startup import child; child(sys.argv[1:])", *command]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
@@ -121,6 +122,11 @@ def measure(folder: Path, number: int) -> list[tuple[str, float, float]]:
     if not found:
         raise SystemExit(f"the run failed:\n{done.stdout}\n{done.stderr}")
     return [(phase, wall, cpu) for phase, wall, cpu in json.loads(found[0])]
+
+
+def _first_step_begins(runs: list[list[tuple[str, float, float]]]) -> float:
+    """Return the median of seconds by the clock until the last phase before the step has ended."""
+    return statistics.median(next(wall for phase, wall, _ in run if phase == "rest") for run in runs)
 
 
 def help_seconds() -> tuple[float, float]:
@@ -142,8 +148,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, given.size)
-        measure(folder, 0)
-        runs = [measure(folder, i + 1) for i in range(given.repeats)]
+        measure(folder, "first", preflight=True)
+        runs, checked = [], []
+        for i in range(given.repeats):
+            runs.append(measure(folder, f"run{i}", preflight=False))
+            checked.append(measure(folder, f"checked{i}", preflight=True))
     helps = [help_seconds() for _ in range(given.repeats)]
     rows: list[dict[str, Any]] = []
     for i, (phase, _, _) in enumerate(runs[0]):
@@ -153,7 +162,8 @@ def main(arguments: list[str]) -> int:
         reached = statistics.median(run[i][1] for run in runs)
         rows.append({"phase": phase, "wall": wall, "cpu": cpu, "reached": reached})
     helping = [statistics.median(seconds) for seconds in zip(*helps, strict=True)]
-    shown = {"size": given.size, "help": helping, "phases": rows}
+    begins = {name: _first_step_begins(found) for name, found in (("without", runs), ("with", checked))}
+    shown = {"size": given.size, "help": helping, "phases": rows, "first step begins": begins}
     if given.json:
         print(json.dumps(shown, indent=1))
         return 0
@@ -162,4 +172,5 @@ def main(arguments: list[str]) -> int:
     print(f"  {'phase':12}{'s':>7}{'CPU s':>7}{'at s':>7}")
     for row in rows:
         print(f"  {row['phase']:12}{row['wall']:7.2f}{row['cpu']:7.2f}{row['reached']:7.2f}  {PHASES[row['phase']]}")
+    print(f"the first step begins after {begins['without']:.2f} s, with preflight after {begins['with']:.2f} s")
     return 0

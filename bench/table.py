@@ -30,7 +30,8 @@ def heading(results: Results) -> str:
             "",
             f"machine: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads used, "
             f"{(machine['memory'] or 0) / 2**30:.0f} GiB, {machine['system']}",
-            f"ours:    {_versions(results['versions']['ours'])}",
+            f"ours:    {_versions(results['versions']['ours'])}"
+            + (f"; commit {machine['commit']}" if machine.get("commit") else ""),
             f"TRL:     {_versions(results['versions']['trl']) or 'not run'}",
             f"GPU:     {results['gpu']}",
         ]

@@ -1,4 +1,4 @@
-"""Real preference texts in the three forms that are measured: rows as a person would bring them."""
+"""Real preference texts in the forms that are measured: rows as a person would bring them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ LONG = 2048
 """Tokens that a prompt of `long` has, about; never more."""
 
 SHORT = 64
-"""Tokens that an answer of `long` has at most."""
+"""Tokens that an answer of `long` has at most, and a prompt of `short`."""
 
 Pair = tuple[str, str, str]
 """Prompt, chosen and rejected response."""
 
 FORMS = {
     "hh": "real HH harmless pairs, one step a slice of 8",
+    "short": "real HH harmless pairs with prompts below 64 tokens, 8 a step",
     "long": "prompts of about 2k tokens (HH dialogues laid end to end), short HH answers, 8 pairs a step",
     "k8": "8 HH responses to a prompt, the first against the 7 others: 1 prompt and 7 edges a step",
 }
 """Name → what it is."""
 
-GROUPS_A_STEP = {"hh": 8, "long": 8, "k8": 1}
-PAIRS_A_STEP = {"hh": 8, "long": 8, "k8": RESPONSES - 1}
+GROUPS_A_STEP = {"hh": 8, "short": 8, "long": 8, "k8": 1}
+PAIRS_A_STEP = {"hh": 8, "short": 8, "long": 8, "k8": RESPONSES - 1}
 
 
 class DataMissing(Exception):
@@ -71,12 +72,14 @@ def rows(form: str, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
     """Return rows of a form.
 
     Args:
-        form: hh, long or k8.
+        form: hh, short, long or k8.
         groups: How many prompts.
-        tokenizer: Counts the tokens of long prompts.
+        tokenizer: Counts the tokens of short and long prompts.
     """
-    if form == "hh":
+    if form in ("hh", "short"):
         pairs = usable_pairs()
+        if form == "short":
+            pairs = (pair for pair in pairs if _count(pair[0], tokenizer) < SHORT)
         made = [_pair(*next(pairs)) for _ in range(groups)]
     elif form == "k8":
         made = _ranked(list(usable_pairs()), groups)
@@ -87,6 +90,10 @@ def rows(form: str, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
 
 def _pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _count(text: str, tokenizer: Any) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _ranked(pairs: Sequence[Pair], groups: int) -> list[dict[str, Any]]:
@@ -102,14 +109,10 @@ def _ranked(pairs: Sequence[Pair], groups: int) -> list[dict[str, Any]]:
 
 def _long(pairs: Sequence[Pair], groups: int, tokenizer: Any) -> list[dict[str, Any]]:
     """Put whole dialogues before a prompt until one more would exceed `LONG` tokens; take pairs with short answers."""
-
-    def count(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    short = [pair for pair in pairs if max(count(pair[1]), count(pair[2])) < SHORT]
+    short = [pair for pair in pairs if max(_count(pair[1], tokenizer), _count(pair[2], tokenizer)) < SHORT]
     before, made = iter([prompt + chosen for prompt, chosen, _ in pairs] * 8), []
     for prompt, chosen, rejected in short[:groups]:
-        while (text := next(before)) and count(text + prompt) < LONG:
+        while (text := next(before)) and _count(text + prompt, tokenizer) < LONG:
             prompt = text + prompt
         made.append(_pair(prompt, chosen, rejected))
     return made

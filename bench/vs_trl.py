@@ -15,10 +15,10 @@ from .peer import VARIANTS
 from .process import RunFailed
 from .shapes import SHAPES
 
-USUAL = (("7m", "hh"), ("7m", "long"), ("7m", "k8"), ("60m", "hh"), ("135m", "hh"))
+USUAL = (("7m", "hh"), ("7m", "short"), ("7m", "long"), ("7m", "k8"), ("60m", "hh"), ("135m", "hh"))
 """Cases that are measured where none are named."""
 
-STEPS = {("7m", "hh"): 8, ("7m", "k8"): 8, ("60m", "hh"): 8, ("60m", "k8"): 8}
+STEPS = {("7m", "hh"): 8, ("7m", "short"): 8, ("7m", "k8"): 8, ("60m", "hh"): 8, ("60m", "k8"): 8}
 """Steps of a case where `--pairs` does not say; 2 for all others, which take minutes a step."""
 
 
