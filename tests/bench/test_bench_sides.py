@@ -149,3 +149,20 @@ def test_a_peer_that_gets_through_with_no_settings_is_told(nano, tmp_path):
         "    trial of TRL, precomputed: failed",
     ]
     assert all("ended with 1" in line for line in said)
+
+
+def test_settings_near_the_fastest_are_tried_twice_and_count_with_their_better_time(monkeypatch):
+    took = {"live": [4.0], "precomputed": [2.0, 1.9], "precomputed, 1 pair at once": [2.9, 1.5]}
+
+    def run(spec, _):
+        clock = {"wall": took[spec["variant"]].pop(0)}
+        return {
+            "variant": spec["variant"],
+            "phases": {"reference": {"wall": 0.0}, "training": clock},
+            "peak_memory": 1,
+        }
+
+    monkeypatch.setattr(process, "peer", run)
+    plan = rounds.Plan(1, 1, "fp32", Path("python"), tuple(took), lambda _: None)
+    trials, best = rounds._choose({}, plan)
+    assert (len(trials), best) == (5, "precomputed, 1 pair at once") and not any(took.values())
