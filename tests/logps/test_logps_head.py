@@ -10,7 +10,7 @@ import logratio.logps.head as module
 from logratio.logps.head import head
 
 R, D, V = 1100, 6, 11  # more rows than two chunks
-KEPT = {"all chunks": 1 << 25, "the last chunk": 512 * V, "no chunk but the one at work": 0}
+KEPT = {"all chunks": 1 << 25, "the last two": 800 * V, "the last chunk": 512 * V, "no chunk but the one at work": 0}
 
 
 def inputs(dtype=torch.float64, rows=R, vocabulary=V, width=D, bias=True):

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..batch.needs import Extra
 
-_BUFFER = 1 << 24
-"""Most elements of a chunk's logits: 512 rows at V = 32,768, where the matrix products run at their best."""
+_BUFFER = 1 << 25
+"""Most elements of a chunk's logits, 128 MiB in float32: 512 rows up to V = 65,536, 220 at 152,000."""
 _KEPT = 1 << 25
-"""Most elements that stay from the forward to the backward pass, 128 MiB in float32: all of a usual bin's."""
+"""Elements that may stay from the forward to the backward pass, or as many as the head's gradient has, if more."""
 _MOST_ROWS = 512
 _FEWEST_ROWS = 64
 
@@ -99,9 +99,12 @@ def held_bytes(W_VD: Tensor, rows: int, width: int) -> int:
     """
     V, learns = len(W_VD), W_VD.requires_grad
     chunk = min(rows, _rows(V)) * V
-    chunks = max(1, min(rows * V, _KEPT) // chunk) if learns else 1
-    logits = chunk * (4 * chunks + (width if width < 4 else 0))
-    return logits + (4 * W_VD.numel() if learns else 0)
+    kept = max(chunk, min(rows * V, _most_kept(W_VD))) if learns else chunk
+    return 4 * kept + (width * chunk if width < 4 else 0) + (4 * W_VD.numel() if learns else 0)
+
+
+def _most_kept(W_VD: Tensor) -> int:
+    return max(_KEPT, W_VD.numel())
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -110,19 +113,22 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class Logits:
-    """Chunks' shaped logits in the wide dtype: in one buffer that all chunks reuse, or in as many as `kept` fills."""
+    """Chunks' shaped logits in the wide dtype: in a ring of at most `kept` elements, and of one chunk at least."""
 
     def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape, kept: int = 0) -> None:
         self.h_RD, self.W_DV, self.bias_V, self.shape = h_RD, W_VD.t(), bias_V, shape
-        self.chunks = h_RD.split(_rows(len(W_VD))) if len(h_RD) else ()
-        rows = len(self.chunks[0]) if self.chunks else 0
-        self.buffers = max(1, min(len(self.chunks), kept // max(1, rows * len(W_VD))))
-        self._wide = h_RD.new_empty(self.buffers, rows, len(W_VD), dtype=wide(h_RD.dtype))
-        self._raw = self._wide[0] if wide(h_RD.dtype) == h_RD.dtype else h_RD.new_empty(rows, len(W_VD))
+        R, V = len(h_RD), len(W_VD)
+        self._rows = -(-R // max(1, -(-R // _rows(V))))  # chunks of one size: a short last one would be slow
+        self.chunks = h_RD.split(self._rows) if R else ()
+        all_fit = R * V <= kept
+        self.buffers = len(self.chunks) if all_fit else max(1, kept // (self._rows * V))
+        self._wide = h_RD.new_empty(R if all_fit else self.buffers * self._rows, V, dtype=wide(h_RD.dtype))
+        self._raw = self._wide if wide(h_RD.dtype) == h_RD.dtype else h_RD.new_empty(self._rows, V)
 
     def held(self, chunk: int) -> Tensor:
         """Return what was made of the logits of one of the last `buffers` chunks, [C, V]."""
-        return self._wide[chunk % self.buffers, : len(self.chunks[chunk])]
+        at = chunk % self.buffers * self._rows
+        return self._wide[at : at + len(self.chunks[chunk])]
 
     def __call__(self, chunk: int) -> Tensor:
         """Return a chunk's logits, [C, V]; the call for the chunk `buffers` later overwrites them."""
@@ -175,7 +181,7 @@ class _Head(torch.autograd.Function):
         ctx.only_h = needs_h and not needs_W and not needs_bias
         slope_RD = torch.empty_like(h_RD) if ctx.only_h else None
         ctx.keeps = (needs_W or needs_bias) and shape.softcap is None
-        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=_KEPT if ctx.keeps else 0), 0
+        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=_most_kept(W_VD) if ctx.keeps else 0), 0
         for index, h_CD in enumerate(logits.chunks):
             chunk = slice(at, at + len(h_CD))
             target_C = target_R[chunk]
