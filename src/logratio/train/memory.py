@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -139,7 +140,8 @@ def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
 
 def _head(model: nn.Module, rows: int, width: int) -> int:
     """Return what the head of a language model holds; a reward model's has one row."""
-    layer = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    told = getattr(model, "get_output_embeddings", None)
+    layer: Any = told() if callable(told) else None
     return 0 if layer is None else held_bytes(layer.weight, rows, width)
 
 
