@@ -1,10 +1,17 @@
 """The memory estimate is made of the model's own sizes."""
 
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from small_run import run, world
 from torch import nn
 
+from bench import startup
 from logratio.config import TrainConfig
 from logratio.train.distributed import World
 from logratio.train.memory import GIB, Estimate, bin_budget, estimate
@@ -103,3 +110,41 @@ def test_a_run_states_the_estimate_of_its_model(tmp_path):
 )
 def test_counts_and_sizes_have_three_digits_and_a_unit(n, things, bytes_):
     assert (count(n), size(n)) == (things, bytes_)
+
+
+MEASURED = """
+import json, re, sys
+from logratio import train
+from bench.machine import peak_memory
+
+told = {}
+
+def listen(event):
+    if event.kind == "open":
+        told["line"] = next(line for line in event.data["lines"] if line.startswith("memory:"))
+        told["before"] = peak_memory()
+    elif event.kind == "train":
+        told["after"] = peak_memory()
+
+folder = sys.argv[1]
+settings = {"eval": {"holdout": 0, "samples": 0}, "train": {"batch_size": 8, "lr": 1e-6, "precision": "fp32"}}
+train(folder + "/model", folder + "/pairs.jsonl", output=folder + "/run", on_event=listen, preflight=False, **settings)
+print(json.dumps(told))
+"""
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read as Linux tells it")
+def test_what_a_real_run_takes_is_what_its_line_says(tmp_path):
+    """60 M weights; the peak comes on top of weights and libraries. Fragments of the heap are a fifth, measured."""
+    startup.prepare(tmp_path, "60m")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(pairs.read_text(encoding="utf-8").splitlines(keepends=True)[:24]), encoding="utf-8")
+    asked = [sys.executable, "-c", MEASURED, str(tmp_path)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=Path(startup.__file__).parents[1])
+    told = json.loads(done.stdout.splitlines()[-1])
+    items = re.findall(r"(gradients|moments|activations|head) ([\d.]+) (\w+)", told["line"])
+    assert len(items) == 4, told["line"]
+    expected = sum(float(size) * UNITS[unit] for _, size, unit in items)
+    assert 0.7 < (told["after"] - told["before"]) / expected < 1.5, (told, expected)
