@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from logratio.report.kit import Facts, Page, Plot, Prose, Section, Series, Table
+from logratio.report.kit import Dots, Facts, Page, Plot, Prose, Scatter, Section, Series, Table
 from logratio.report.render import render
+from logratio.report.svg import drawing
 
 from . import machine, texts
 
@@ -26,7 +28,7 @@ STAGES = ("reading", "validating", "tokenizer library", "templates, spans, masks
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, and write `results.json` and `report.html`."""
+    """Measure, print, and write `results.json`, `report.html` and the plot of a pair's cost, `cost.svg`."""
     options = _parser().parse_args(arguments)
     try:
         results = _measure(options)
@@ -78,6 +80,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                     _say(run)
         (options.out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
         (options.out / "report.html").write_text(render(page(results)), encoding="utf-8")
+        (options.out / "cost.svg").write_text(drawing(cost(results)), encoding="utf-8")
     return results
 
 
@@ -238,6 +241,21 @@ def targets(results: Mapping[str, Any]) -> list[str]:
         f"first step at {largest['pairs']:,} pairs: {statistics.median(largest['open']):.2f} s (target {START:.0f} s)"
     )
     return said
+
+
+def cost(results: Mapping[str, Any]) -> Scatter:
+    """Return what a pair costs by the size of the data set, from nothing upwards."""
+    found, clock = lines(results), results["clock"]
+    xs = [math.log10(line["pairs"]) for line in found]
+
+    def dots(label: str, values: Sequence[Sequence[float]], look: int) -> Dots:
+        low, middle, high = ([pick(each) for each in values] for pick in (min, statistics.median, max))
+        return Dots(label, xs, middle, low=low, high=high, joined=True, look=look)
+
+    own, library = ([line[name][clock] for line in found] for name in ("cost", "library"))
+    floor = Dots("nothing", [xs[0], xs[-1]], [0.0, 0.0], joined=True, bare=True, look=2)
+    drawn = [dots("logratio", own, 0), dots("tokenizer library alone", library, 1), floor]
+    return Scatter("Cost of a pair", f"pairs, as a power of ten; {results['texts']}", f"µs, {clock}", drawn)
 
 
 def page(results: Mapping[str, Any]) -> Page:

@@ -39,4 +39,5 @@ def test_a_real_run_prepares_all_rows_that_the_library_encodes(tmp_path, shared_
     prepared, bulk = (next(run for run in runs if run["kind"] == kind) for kind in ("prepare", "bulk"))
     assert 0 < prepared["groups"] <= bulk["usable"] <= 300
     assert "share of the library's rate at 300 pairs" in capsys.readouterr().out
-    assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Cost of a pair" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "tokenizer library alone" in (tmp_path / "cost.svg").read_text(encoding="utf-8")
