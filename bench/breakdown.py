@@ -22,7 +22,7 @@ PARTS = {
     "gated products": ("_Gated", "_GatedBackward"),
     "adding up gradients": ("torch::autograd::AccumulateGrad",),
     "update of the weights": ("Optimizer.step#AdamW.step",),
-    "clipping": ("aten::_foreach_norm", "aten::linalg_vector_norm", "aten::stack"),
+    "clipping": ("aten::_foreach_norm",),
 }
 """Part → names of the profiler's events that make it up; none holds another."""
 

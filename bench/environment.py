@@ -42,11 +42,16 @@ def ensure(folder: Path) -> Path:
     """Return the interpreter of an environment with TRL, installing it on first use.
 
     Raises:
-        EnvironmentMissing: pip could not install it.
+        EnvironmentMissing: pip could not install it, or the folder holds something else.
     """
     python = python_of(folder)
     if usable(folder):
         return python
+    if folder != default() and folder.is_dir() and any(folder.iterdir()):
+        raise EnvironmentMissing(
+            f"{folder} is not empty and holds no TRL {TRL} on torch {_release(version('torch'))}, and installing would "
+            "empty it: name a folder that is empty or absent, or leave --trl-env out."
+        )
     print(f"installing TRL {TRL} into {folder}, once; this takes some minutes", flush=True)
     venv.create(folder, with_pip=True, clear=True)
     torch = _release(version("torch"))

@@ -246,16 +246,18 @@ def targets(results: Mapping[str, Any]) -> list[str]:
 def cost(results: Mapping[str, Any]) -> Scatter:
     """Return what a pair costs by the size of the data set, from nothing upwards."""
     found, clock = lines(results), results["clock"]
-    xs = [math.log10(line["pairs"]) for line in found]
+    xs = [math.log10(line["pairs"] / 1000) for line in found]
 
     def dots(label: str, values: Sequence[Sequence[float]], look: int) -> Dots:
         low, middle, high = ([pick(each) for each in values] for pick in (min, statistics.median, max))
         return Dots(label, xs, middle, low=low, high=high, joined=True, look=look)
 
     own, library = ([line[name][clock] for line in found] for name in ("cost", "library"))
-    floor = Dots("nothing", [xs[0], xs[-1]], [0.0, 0.0], joined=True, bare=True, look=2)
-    drawn = [dots("logratio", own, 0), dots("tokenizer library alone", library, 1), floor]
-    return Scatter("Cost of a pair", f"pairs, as a power of ten; {results['texts']}", f"µs, {clock}", drawn)
+    zero = Dots("zero", [xs[0], xs[-1]], [0.0, 0.0], joined=True, bare=True, look=2)
+    drawn = [dots("logratio", own, 0), dots("tokenizer library alone", library, 1), zero]
+    return Scatter(
+        "Cost of a pair", f"thousands of pairs, as a power of ten; {results['texts']}", f"µs, {clock}", drawn
+    )
 
 
 def page(results: Mapping[str, Any]) -> Page:

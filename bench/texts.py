@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def rows(form: str, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
         pairs = usable_pairs()
         if form == "short":
             pairs = (pair for pair in pairs if _count(pair[0], tokenizer) < SHORT)
-        made = [_pair(*next(pairs)) for _ in range(groups)]
+        made = [_pair(*pair) for pair in islice(pairs, groups)]
+        if len(made) < groups:
+            raise DataMissing(f"{form} has {len(made)} pairs, and {groups} are asked for; take fewer steps.")
     elif form == "k8":
         made = _ranked(list(usable_pairs()), groups)
     else:

@@ -1,12 +1,14 @@
 """Both sides are given the same tokens in the same order, and compute the same losses."""
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from bench import environment, peer, process, rounds, texts, vs_trl, workload
+from bench.peer import KEPT, VARIANTS
 from bench.process import RunFailed
 from bench.shapes import SHAPES
 
@@ -149,6 +151,34 @@ def test_a_peer_that_gets_through_with_no_settings_is_told(nano, tmp_path):
         "    trial of TRL, precomputed: failed",
     ]
     assert all("ended with 1" in line for line in said)
+
+
+STAND_IN = """#!{python}
+import json, os, sys
+marks = {{name: [0.0, 0.0] for name in ("begin", "trained", "warm", "left")}}
+told = {{"marks": marks, "reference": [0.0, 0.0], "reference_inside": False, "losses": [], "peak_memory": 1}}
+told["path"] = [os.environ.get(name, "") for name in {names!r}]
+json.dump(told, open(sys.argv[-1], "w"))
+"""
+
+
+def test_a_variant_with_memory_kept_is_given_it_by_the_environment(tmp_path, monkeypatch):
+    """A stand-in for the peer's interpreter tells what it was given."""
+    for name in KEPT:
+        monkeypatch.delenv(name, raising=False)
+    python = tmp_path / "python"
+    python.write_text(STAND_IN.format(python=sys.executable, names=tuple(KEPT)), encoding="utf-8")
+    python.chmod(0o755)
+    for variant in VARIANTS:
+        given = process.peer({"variant": variant, "threads": 1}, python)["path"]
+        assert given == (list(KEPT.values()) if variant.endswith("memory kept") else [""] * len(KEPT))
+
+
+def test_a_folder_that_holds_something_else_is_not_emptied(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    with pytest.raises(environment.EnvironmentMissing, match="is not empty and holds no TRL"):
+        environment.ensure(tmp_path)
+    assert (tmp_path / "thesis.tex").is_file()
 
 
 def test_settings_near_the_fastest_are_tried_twice_and_count_with_their_better_time(monkeypatch):

@@ -10,7 +10,7 @@ import logratio.logps.head as module
 from logratio.logps.head import head
 
 R, D, V = 1100, 6, 11  # more rows than two chunks
-KEPT = {"all chunks": 1 << 25, "the last two": 800 * V, "the last chunk": 512 * V, "no chunk but the one at work": 0}
+KEPT = {"all chunks": 1 << 25, "the last two of three": 800 * V, "the last one": 400 * V}
 
 
 def inputs(dtype=torch.float64, rows=R, vocabulary=V, width=D, bias=True):
@@ -66,6 +66,37 @@ def test_equals_log_softmax_in_values_and_in_the_gradients_that_are_wanted(shape
         assert (fused is None) == (plain is None)
         if fused is not None:
             torch.testing.assert_close(fused, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept", list(KEPT)[1:])
+def test_in_bfloat16_what_is_recomputed_is_what_was_kept(kept, monkeypatch):
+    found = []
+    for most in (KEPT["all chunks"], KEPT[kept]):
+        monkeypatch.setattr(module, "_KEPT", most)
+        h_RD, W_VD, bias_V, target_R = (x if x.dtype == torch.int64 else x.bfloat16() for x in inputs())
+        leaves = [x.requires_grad_() for x in (h_RD, W_VD, bias_V)]
+        logp_R, _ = head(*leaves, target_R)
+        (logp_R * torch.linspace(-1, 2, R)).sum().backward()
+        found.append([logp_R.detach(), *(x.grad for x in leaves)])
+    for partly, whole in zip(*found, strict=True):
+        torch.testing.assert_close(partly, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_kept_is_no_more_than_the_heads_own_gradient_and_nothing_where_none_is_wanted(monkeypatch):
+    monkeypatch.setattr(module, "_KEPT", 0)
+    made = []
+
+    class Seen(module.Logits):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            made.append((self.buffers, len(self.chunks)))
+
+    monkeypatch.setattr(module, "Logits", Seen)
+    for width, learns in ((800, True), (2000, True), (2000, False)):
+        h_RD, W_VD, _, target_R = inputs(torch.float32, width=width)
+        with torch.set_grad_enabled(learns):
+            head(h_RD, W_VD.requires_grad_(), None, target_R)
+    assert made == [(2, 3), (3, 3), (1, 3)]  # 800 rows hold two chunks of 367, 2,000 all
 
 
 @pytest.mark.parametrize("frozen", [False, True])

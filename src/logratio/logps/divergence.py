@@ -11,6 +11,9 @@ from torch import Tensor
 
 from .head import Logits, Shape, Weights, wide
 
+_AT_ONCE = 2
+"""Logits of a chunk, the policy's and the reference's, beside up to five more tensors of their size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
@@ -29,8 +32,8 @@ class Outputs:
     shape: Shape
 
     def logits(self) -> Logits:
-        """Return the logits, chunk by chunk."""
-        return Logits(self.h_RD, self.W_VD, self.bias_V, self.shape)
+        """Return the logits, chunk by chunk, of chunks as `divergence` takes them."""
+        return Logits(self.h_RD, self.W_VD, self.bias_V, self.shape, at_once=_AT_ONCE)
 
 
 def divergence(reference: Outputs, policy: Outputs) -> Tensor:
@@ -39,8 +42,8 @@ def divergence(reference: Outputs, policy: Outputs) -> Tensor:
         D_r = Σ_v π_ref(v)·[log π_ref(v) − log π(v)]        ∂D/∂z_v = π(v) − π_ref(v), z the policy's logits
 
     It equals the formula written out on two full log-softmax tables. Rows go through in chunks, so that memory is that
-    of a chunk's logits, twice. Gradients go to the policy's hidden states, head weight and bias where these require
-    them, never to the reference; backward recomputes a chunk's logits.
+    of a chunk's logits, some seven times. Gradients go to the policy's hidden states, head weight and bias where these
+    require them, never to the reference; backward recomputes a chunk's logits.
 
     Args:
         reference: Of the reference, without gradient.
@@ -60,7 +63,7 @@ class _Divergence(torch.autograd.Function):
         ctx: Any, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape, reference: Outputs
     ) -> Tensor:
         parts = []
-        own, other = Logits(h_RD, W_VD, bias_V, shape), reference.logits()
+        own, other = Outputs(h_RD, W_VD, bias_V, shape).logits(), reference.logits()
         for index in range(len(own.chunks)):
             logp_CV = torch.log_softmax(own(index), 1)
             reference_CV = torch.log_softmax(other(index), 1)
@@ -77,7 +80,7 @@ class _Divergence(torch.autograd.Function):
         dh_RD = torch.zeros_like(h_RD) if needs_h else None
         dW = Weights(W_VD) if needs_W else None
         dbias_V = torch.zeros(len(W_VD), dtype=dtype, device=W_VD.device) if needs_bias else None
-        own, other, at = Logits(h_RD, W_VD, bias_V, ctx.shape), ctx.reference.logits(), 0
+        own, other, at = Outputs(h_RD, W_VD, bias_V, ctx.shape).logits(), ctx.reference.logits(), 0
         for index, h_CD in enumerate(own.chunks):
             chunk = slice(at, at + len(h_CD))
             logits_CV = own(index)

@@ -92,8 +92,12 @@ def _width(projection: nn.Module) -> int:
 
 
 def _is_silu(activation: nn.Module) -> bool:
-    x = torch.linspace(-12, 12, 97, dtype=torch.float64)
-    return torch.allclose(activation(x), nn.functional.silu(x), rtol=1e-12, atol=0)
+    x = torch.linspace(-12, 12, 97, dtype=torch.float64, device="cpu")
+    try:
+        own = activation(x)
+    except RuntimeError:  # it takes no float64, so that nothing can be told
+        return False
+    return own.dtype == x.dtype and torch.allclose(own, nn.functional.silu(x), rtol=1e-12, atol=0)
 
 
 def _norm(module: nn.Module, eps: float, x_D: Tensor) -> Tensor:

@@ -82,7 +82,9 @@ def head(
         Log-probs [R], nats, float32 (float64 where h is), and the extras by name, [R] of the same dtype.
     """
     shape = Shape(scale, softcap, temperature)
-    logp_R, entropy_R, square_R = _fused(h_RD, W_VD, bias_V, target_R, shape, bool(extras))
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (W_VD, bias_V))
+    kept = _most_kept(*W_VD.shape) if learns and softcap is None else 0
+    logp_R, entropy_R, square_R = _fused(h_RD, W_VD, bias_V, target_R, shape, bool(extras), kept)
     values: dict[Extra, Tensor] = {"entropy": entropy_R, "square": square_R}
     return logp_R, {name: values[name] for name in extras}
 
@@ -91,20 +93,25 @@ def _rows(vocabulary: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, _BUFFER // max(vocabulary, 1)))
 
 
-def held_bytes(W_VD: Tensor, rows: int, width: int) -> int:
-    """Return what a head holds while a bin of so many rows is under way, at `width` bytes a number.
+def held_bytes(V: int, D: int, *, rows: int, width: int, learns: bool, softcap: bool) -> int:
+    """Return what a head holds while a bin is under way: logits, and the gradient of its weight on its way.
 
-    Logits in float32, those that are kept or one chunk's, a copy of a chunk where products are narrower, and the
-    gradient of a weight that learns, before it is added to that of other bins.
+    Args:
+        V: Tokens of the vocabulary.
+        D: Width of the hidden states.
+        rows: Scored tokens of the bin.
+        width: Bytes of the numbers that are multiplied; logits and gradients are of 4.
+        learns: Whether weight or bias get a gradient.
+        softcap: Whether logits are capped, and so not kept.
     """
-    V, learns = len(W_VD), W_VD.requires_grad
     chunk = min(rows, _rows(V)) * V
-    kept = max(chunk, min(rows * V, _most_kept(W_VD))) if learns else chunk
-    return 4 * kept + (width * chunk if width < 4 else 0) + (4 * W_VD.numel() if learns else 0)
+    logits = max(chunk, min(rows * V, _most_kept(V, D))) if learns and not softcap else chunk
+    narrow = width if width < 4 else 0
+    return 4 * logits + narrow * chunk + ((4 + narrow) * V * D if learns else 0)
 
 
-def _most_kept(W_VD: Tensor) -> int:
-    return max(_KEPT, W_VD.numel())
+def _most_kept(V: int, D: int) -> int:
+    return max(_KEPT, V * D)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -113,12 +120,24 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class Logits:
-    """Chunks' shaped logits in the wide dtype: in a ring of at most `kept` elements, and of one chunk at least."""
+    """Chunks' shaped logits in the wide dtype: in a ring of at most `kept` elements, and of one chunk at least.
 
-    def __init__(self, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, shape: Shape, kept: int = 0) -> None:
+    With `at_once` like tensors of a chunk's size beside it, a chunk has no more rows than they leave it.
+    """
+
+    def __init__(
+        self,
+        h_RD: Tensor,
+        W_VD: Tensor,
+        bias_V: Tensor | None,
+        shape: Shape,
+        *,
+        kept: int = 0,
+        at_once: int = 1,
+    ) -> None:
         self.h_RD, self.W_DV, self.bias_V, self.shape = h_RD, W_VD.t(), bias_V, shape
         R, V = len(h_RD), len(W_VD)
-        self._rows = -(-R // max(1, -(-R // _rows(V))))  # chunks of one size: a short last one would be slow
+        self._rows = -(-R // max(1, -(-R // _rows(at_once * V))))  # of one size: a short last chunk would be slow
         self.chunks = h_RD.split(self._rows) if R else ()
         all_fit = R * V <= kept
         self.buffers = len(self.chunks) if all_fit else max(1, kept // (self._rows * V))
@@ -172,6 +191,7 @@ class _Head(torch.autograd.Function):
         target_R: Tensor,
         shape: Shape,
         with_extras: bool,
+        kept: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype = wide(h_RD.dtype)
         logp_R = torch.empty(len(h_RD), dtype=dtype, device=h_RD.device)
@@ -180,8 +200,7 @@ class _Head(torch.autograd.Function):
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         ctx.only_h = needs_h and not needs_W and not needs_bias
         slope_RD = torch.empty_like(h_RD) if ctx.only_h else None
-        ctx.keeps = (needs_W or needs_bias) and shape.softcap is None
-        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=_most_kept(W_VD) if ctx.keeps else 0), 0
+        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=kept), 0
         for index, h_CD in enumerate(logits.chunks):
             chunk = slice(at, at + len(h_CD))
             target_C = target_R[chunk]
@@ -197,7 +216,7 @@ class _Head(torch.autograd.Function):
                 du_CV = logits.narrow(_less_target(shaped_CV, target_C, total_R[chunk], slope))
                 torch.mm(du_CV, W_VD, out=slope_RD[chunk]).div_(-total_R[chunk, None])
             at = chunk.stop
-        ctx.shape, ctx.logits = shape, logits if ctx.keeps else None
+        ctx.shape, ctx.logits = shape, logits if kept else None
         if slope_RD is not None:
             ctx.save_for_backward(slope_RD)
         elif needs_W or needs_bias:
@@ -209,7 +228,7 @@ class _Head(torch.autograd.Function):
     def backward(ctx: Any, grad_R: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.only_h:
             (slope_RD,) = ctx.saved_tensors
-            return (grad_R[:, None] * slope_RD).to(slope_RD.dtype), None, None, None, None, None
+            return (grad_R[:, None] * slope_RD).to(slope_RD.dtype), None, None, None, None, None, None
         h_RD, W_VD, bias_V, target_R, top_R, total_R = ctx.saved_tensors
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         dh_RD = torch.empty_like(h_RD) if needs_h else None
@@ -236,6 +255,7 @@ class _Head(torch.autograd.Function):
             dh_RD,
             None if dW is None else dW.total(),
             None if dbias_V is None or bias_V is None else dbias_V.to(bias_V.dtype),
+            None,
             None,
             None,
             None,

@@ -69,13 +69,17 @@ def head_parts(model: nn.Module) -> HeadParts:
     causal = unwrapped(model)
     layer = causal.get_output_embeddings()
     weight_VD, bias_V = _linear(layer)
-    scale, softcap = 1.0, None
+    scale = 1.0
     for name in _SCALES:
         scale *= getattr(causal.config, name, None) or 1.0
     scale /= getattr(causal.config, "logits_scaling", None) or 1.0
-    for name in _SOFTCAPS:
-        softcap = getattr(causal.config, name, None) or softcap
-    return HeadParts(weight_VD, bias_V, float(scale), None if softcap is None else float(softcap))
+    return HeadParts(weight_VD, bias_V, float(scale), softcap_of(causal))
+
+
+def softcap_of(causal: Any) -> float | None:
+    """Return c of c·tanh(·/c), by which a transformers model caps its logits, or None."""
+    found = next((cap for name in _SOFTCAPS if (cap := getattr(causal.config, name, None))), None)
+    return None if found is None else float(found)
 
 
 def score_parts(model: nn.Module) -> tuple[Tensor, Tensor | None]:

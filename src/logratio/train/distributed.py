@@ -115,7 +115,7 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
         resuming: The number of processes may be another than when the run began: what contradicts it is as `auto`.
 
     Raises:
-        ConfigError: `parallel` contradicts the number of processes.
+        ConfigError: `parallel` or the device asked for contradicts the number of processes.
         RunError: The processes cannot reach one another.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -137,7 +137,7 @@ def start(parallel: Literal["auto", "none", "replicate", "shard"], *, resuming: 
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-    elif os.environ.get(VARIABLE) == device.type != "cpu":
+    elif device.type != "cpu" and os.environ.get(VARIABLE) == device.type:
         raise ConfigError(
             f"{VARIABLE} is {device.type}, and torchrun started {size} processes, which compute on CUDA GPUs or on the "
             "CPU alone: start one process, or unset it."

@@ -16,6 +16,7 @@ from ..config import RolloutConfig, TrainConfig
 from ..errors import MemoryBudgetError
 from ..logps.head import held_bytes
 from ..logps.value import Critic
+from ..models.anatomy import softcap_of, unwrapped
 from ..rollout.generate import HELD
 from .distributed import World, local
 from .units import size
@@ -140,9 +141,13 @@ def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
 
 def _head(model: nn.Module, rows: int, width: int) -> int:
     """Return what the head of a language model holds; a reward model's has one row."""
-    told = getattr(model, "get_output_embeddings", None)
-    layer: Any = told() if callable(told) else None
-    return 0 if layer is None else held_bytes(layer.weight, rows, width)
+    whole: Any = unwrapped(model)
+    layer = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
+    if layer is None:
+        return 0
+    V, D = layer.weight.shape  # with an adapter on it, of the weight below that
+    learns = any(weight.requires_grad for weight in layer.parameters())
+    return held_bytes(V, D, rows=rows, width=width, learns=learns, softcap=softcap_of(whole) is not None)
 
 
 def _kept_per_token(model: nn.Module) -> int:
