@@ -89,7 +89,7 @@ def _sizes(rows: Rows, drawn: NDArray[np.int64], tokenizer: Any) -> NDArray[np.i
     size = np.zeros(len(rows.texts), np.int64)
     for low in range(0, len(used), _BATCH):
         own = used[low : low + _BATCH]
-        encoded = backend.encode_batch([rows.texts[text] for text in own], add_special_tokens=False)
+        encoded = backend.encode_batch_fast([rows.texts[text] for text in own], add_special_tokens=False)
         size[own] = [len(one.ids) for one in encoded]
     return size
 

@@ -92,7 +92,9 @@ class Texts:
                 batch.new.append(text)
                 self._coming[text] = batch
         if batch.new:
-            batch.encodings = self._beside.submit(self._backend.encode_batch, batch.new, add_special_tokens=False)
+            placed = any(wanted[text] for text in batch.new)
+            encode = self._backend.encode_batch if placed else self._backend.encode_batch_fast  # which tells no places
+            batch.encodings = self._beside.submit(encode, batch.new, add_special_tokens=False)
         return batch
 
     def finish(self, batch: Batch) -> dict[str, Tokens]:
