@@ -16,7 +16,7 @@ TRIALS = 12
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Return the machine's name, cores and memory, the threads that are used of it, and the commit that is measured."""
+    """Return the machine's name, cores and memory, the threads that are used of it, and this checkout's commit."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
         "processor": _processor(),

@@ -56,6 +56,8 @@ class _Calls(TorchFunctionMode):
 class Device(TorchDispatchMode):
     """Follows tensors of the device by their memory, and notes each wait for one."""
 
+    supports_higher_order_operators = True
+
     def __init__(self):
         super().__init__()
         self.waits, self._held = [], {}
@@ -77,8 +79,6 @@ class Device(TorchDispatchMode):
 
     def holds(self, tensor):
         return tensor.numel() > 0 and tensor.untyped_storage()._cdata in self._held
-
-    supports_higher_order_operators = True
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if isinstance(func, HigherOrderOperator):  # attention over blocks, on a GPU one kernel

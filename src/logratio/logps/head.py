@@ -122,7 +122,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 class Logits:
     """Chunks' shaped logits in the wide dtype: in a ring of at most `kept` elements, and of one chunk at least.
 
-    With `at_once` like tensors of a chunk's size beside it, a chunk has no more rows than they leave it.
+    `at_once`: how many of these a caller has under way; a chunk has the fewer rows where that would be too much.
     """
 
     def __init__(
