@@ -16,6 +16,7 @@ from torch import nn
 from bench import startup
 from bench.shapes import Shape
 from logratio.config import TrainConfig
+from logratio.logps.head import held_bytes
 from logratio.train.distributed import World
 from logratio.train.memory import GIB, Estimate, bin_budget, estimate
 from logratio.train.units import count, size
@@ -35,7 +36,7 @@ def test_weights_gradients_moments_and_activations_by_hand():
     half = estimate(model, TrainConfig(optimizer="rmsprop", checkpointing=True), bf16=True, world=ALONE)
     assert (half.weights, half.gradients, half.moments) == (6 * count, 4 * count, 4 * count)
     assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64) * 2
-    assert half.head == found.head + 2 * VOCABULARY * (512 + 32)  # a chunk and a product in bfloat16 beside
+    assert half.head == 2 * VOCABULARY * (4096 + 32) + 4 * VOCABULARY * 512  # and a chunk in float32 beside
 
 
 def test_a_head_that_does_not_learn_holds_one_chunk_and_a_reward_models_none():
@@ -47,12 +48,15 @@ def test_a_head_that_does_not_learn_holds_one_chunk_and_a_reward_models_none():
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft reads transformers' old name
-def test_a_head_under_a_softcap_keeps_one_chunk_and_one_with_an_adapter_learns():
-    capped = tiny_llama()
-    capped.config.final_logit_softcapping = 30.0
-    assert estimate(capped, TrainConfig(), bf16=False, world=ALONE).head == 4 * VOCABULARY * (512 + 32)
+def test_a_head_with_an_adapter_learns_and_one_too_large_to_be_kept_is_added_up_in_parts():
     model = get_peft_model(tiny_llama(tied=False), PeftConfig(r=2, target_modules=["lm_head"]))
     assert estimate(model, TrainConfig(), bf16=False, world=ALONE).head == 4 * VOCABULARY * (4096 + 32)
+    V, D, rows = 1 << 17, 64, 1024  # 2^27 logits
+    chunk, kept = 256 * V, 1 << 26
+    assert held_bytes(V, D, rows=rows, width=4, learns=True, cpu=True) == 4 * (1 << 25) + 4 * V * D
+    assert held_bytes(V, D, rows=rows, width=2, learns=True, cpu=True) == 2 * kept + 4 * (1 << 20) + 6 * V * D
+    assert held_bytes(V, D, rows=rows, width=2, learns=True, cpu=False) == 2 * kept + 4 * chunk + 6 * V * D
+    assert held_bytes(V, D, rows=rows, width=2, learns=False, cpu=False) == (2 + 4) * chunk
 
 
 def test_a_second_model_beside_the_first_is_counted():

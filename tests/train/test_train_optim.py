@@ -64,6 +64,22 @@ def test_clipping_scales_to_the_norm_and_reports_the_one_before():
     assert torch.allclose(b.grad, torch.tensor([0.8]))
 
 
+def test_a_narrow_weights_gradient_is_that_of_its_own_step_wherever_it_lies():
+    """Two bins a step, in memory that stays: of what a step added up, the next one finds nothing."""
+    weight = nn.Parameter(torch.zeros(3))
+    opt = optimizer({"w": weight}, compute=torch.bfloat16)
+    (slot,) = opt.slots
+    places = set()
+    for step, bins in enumerate(([1.0, 2.0**-10], [3.0], [4.0, 5.0])):
+        assert slot.gradient is None
+        for value in bins:
+            (weight.float() * value).sum().backward()
+        assert weight.grad is None and torch.equal(slot.gradient, torch.full((3,), sum(bins)))
+        places.add(slot.gradient.data_ptr())
+        opt.step(0.0, step)
+    assert len(places) == 1
+
+
 def _train(dtype, steps, stochastic=False, naive=False):
     """Linear regression; returns the weight change after `steps` at lr 5e-7 and the mean share rounded away."""
     torch.manual_seed(0)

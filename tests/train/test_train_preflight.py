@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from logratio.errors import PreflightError
 from logratio.findings import Finding, finding
 from logratio.models.build import SPECIAL, save_built
+from logratio.train import gradient
 from logratio.train.preflight.budget import Budget, lasting, planned_seconds
 from logratio.train.preflight.plan import _fits
 from logratio.train.preflight.scene import difference
@@ -34,6 +35,19 @@ def test_a_healthy_run_is_found_healthy_whatever_it_trains(kind, tmp_path):
     assert not ill(found)
     for each in found.values():
         assert each.says.endswith(".") and not each.says.endswith("..")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gradient_that_depends_on_how_a_step_is_divided_is_found_in_both_precisions(precision, tmp_path, monkeypatch):
+    """In bfloat16 all gradients lie in one memory, so that one could be compared with itself."""
+    unplanted = gradient.weighted
+
+    def scaled(learner, losses, batch, totals):
+        return unplanted(learner, losses, batch, totals) * len(batch.spans.group_S)
+
+    monkeypatch.setattr(gradient, "weighted", scaled)
+    found = checked({**small_run.world(tmp_path), "train.precision": precision})
+    assert found["micro_batches"].level == "stop"
 
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("lora", "bco", "moving", "divergence", "plain")]

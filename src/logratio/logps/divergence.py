@@ -33,7 +33,7 @@ class Outputs:
 
     def logits(self) -> Logits:
         """Return the logits, chunk by chunk, of chunks as `divergence` takes them."""
-        return Logits(self.h_RD, self.W_VD, self.bias_V, self.shape, at_once=_AT_ONCE)
+        return Logits(self.h_RD, self.W_VD, self.bias_V, at_once=_AT_ONCE)
 
 
 def divergence(reference: Outputs, policy: Outputs) -> Tensor:
@@ -65,8 +65,8 @@ class _Divergence(torch.autograd.Function):
         parts = []
         own, other = Outputs(h_RD, W_VD, bias_V, shape).logits(), reference.logits()
         for index in range(len(own.chunks)):
-            logp_CV = torch.log_softmax(own(index), 1)
-            reference_CV = torch.log_softmax(other(index), 1)
+            logp_CV = torch.log_softmax(shape(_widened(own(index))), 1)
+            reference_CV = torch.log_softmax(reference.shape(_widened(other(index))), 1)
             parts.append((reference_CV.exp() * (reference_CV - logp_CV)).sum(1))
         ctx.save_for_backward(h_RD, W_VD, bias_V)
         ctx.shape, ctx.reference = shape, reference
@@ -83,9 +83,10 @@ class _Divergence(torch.autograd.Function):
         own, other, at = Outputs(h_RD, W_VD, bias_V, ctx.shape).logits(), ctx.reference.logits(), 0
         for index, h_CD in enumerate(own.chunks):
             chunk = slice(at, at + len(h_CD))
-            logits_CV = own(index)
+            logits_CV = ctx.shape(_widened(own(index)))
             slope = ctx.shape.slope(logits_CV)
-            du_CV = torch.softmax(logits_CV, 1).sub_(torch.softmax(other(index), 1))
+            du_CV = torch.softmax(logits_CV, 1)
+            du_CV -= torch.softmax(ctx.reference.shape(_widened(other(index))), 1)
             du_CV = du_CV.mul_(slope).mul_(grad_R[chunk, None])
             if dbias_V is not None:
                 dbias_V += du_CV.sum(0)
@@ -97,6 +98,10 @@ class _Divergence(torch.autograd.Function):
             at = chunk.stop
         dW_VD = None if dW is None else dW.total()
         return dh_RD, dW_VD, None if dbias_V is None or bias_V is None else dbias_V.to(bias_V.dtype), None, None
+
+
+def _widened(raw_CV: Tensor) -> Tensor:
+    return raw_CV.to(wide(raw_CV.dtype))
 
 
 _fused: Callable[..., Tensor] = _Divergence.apply

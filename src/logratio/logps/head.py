@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from ..batch.needs import Extra
+from .adding import add_narrow
 
 _BUFFER = 1 << 25
 """Most elements of a chunk's logits, 128 MiB in float32: 512 rows up to V = 65,536, 220 at 152,000."""
-_KEPT = 1 << 25
-"""Elements that may stay from the forward to the backward pass, or as many as the head's gradient has, if more."""
+_KEPT = 1 << 27
+"""Bytes that may stay from the forward to the backward pass, or as many as the head's gradient takes, if more."""
+_CACHED = 1 << 20
+"""Logits of the rows that are normalised together on a CPU, 4 MiB in float32: they stay in its cache meanwhile."""
 _MOST_ROWS = 512
 _FEWEST_ROWS = 64
 
@@ -64,9 +67,8 @@ def head(
 
     This equals `torch.log_softmax(z, -1).gather(-1, y)`, row by row. Rows go through in chunks, so that memory is
     that of one chunk's logits. Gradients are computed only for inputs that require them: with W and b frozen,
-    ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward finds the last chunks'
-    where forward left them, recomputes those that were too many to keep (all, under a softcap), and accumulates ∂W in
-    float32.
+    ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward finds ∂log π/∂u of the
+    last chunks where forward left it, recomputes those that were too many to keep, and accumulates ∂W in float32.
 
     Args:
         h_RD: Hidden states, [R, D], any floating dtype.
@@ -83,7 +85,7 @@ def head(
     """
     shape = Shape(scale, softcap, temperature)
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (W_VD, bias_V))
-    kept = _most_kept(*W_VD.shape) if learns and softcap is None else 0
+    kept = _most_kept(W_VD.shape[0], W_VD.shape[1], W_VD.element_size()) if learns else 0
     logp_R, entropy_R, square_R = _fused(h_RD, W_VD, bias_V, target_R, shape, bool(extras), kept)
     values: dict[Extra, Tensor] = {"entropy": entropy_R, "square": square_R}
     return logp_R, {name: values[name] for name in extras}
@@ -93,25 +95,26 @@ def _rows(vocabulary: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, _BUFFER // max(vocabulary, 1)))
 
 
-def held_bytes(V: int, D: int, *, rows: int, width: int, learns: bool, softcap: bool) -> int:
+def held_bytes(V: int, D: int, *, rows: int, width: int, learns: bool, cpu: bool) -> int:
     """Return what a head holds while a bin is under way: logits, and the gradient of its weight on its way.
 
     Args:
         V: Tokens of the vocabulary.
         D: Width of the hidden states.
         rows: Scored tokens of the bin.
-        width: Bytes of the numbers that are multiplied; logits and gradients are of 4.
+        width: Bytes of the numbers that are multiplied; they are normalised, and gradients added up, in 4.
         learns: Whether weight or bias get a gradient.
-        softcap: Whether logits are capped, and so not kept.
+        cpu: Whether rows are normalised as many at a time as its cache holds.
     """
-    chunk = min(rows, _rows(V)) * V
-    logits = max(chunk, min(rows * V, _most_kept(V, D))) if learns and not softcap else chunk
-    narrow = width if width < 4 else 0
-    return 4 * logits + narrow * chunk + ((4 + narrow) * V * D if learns else 0)
+    chunk, most = min(rows, _rows(V)) * V, _most_kept(V, D, width) if learns else 0
+    logits = max(chunk, min(rows * V, most))
+    wide = 0 if width == 4 else 4 * (min(chunk, max(V, _CACHED)) if cpu else chunk)
+    in_parts = width < 4 and rows * V > most  # each is multiplied out by itself, and added in float32
+    return width * logits + wide + (V * D * (width + 4 * in_parts) if learns else 0)
 
 
-def _most_kept(V: int, D: int) -> int:
-    return max(_KEPT, V * D)
+def _most_kept(V: int, D: int, width: int) -> int:
+    return max(_KEPT // width, V * D)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -120,7 +123,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class Logits:
-    """Chunks' shaped logits in the wide dtype: in a ring of at most `kept` elements, and of one chunk at least.
+    """Chunks' raw logits, in the dtype of the products: a ring of at most `kept` elements, and of one chunk at least.
 
     `at_once`: how many of these a caller has under way; a chunk has the fewer rows where that would be too much.
     """
@@ -130,56 +133,88 @@ class Logits:
         h_RD: Tensor,
         W_VD: Tensor,
         bias_V: Tensor | None,
-        shape: Shape,
         *,
         kept: int = 0,
         at_once: int = 1,
     ) -> None:
-        self.h_RD, self.W_DV, self.bias_V, self.shape = h_RD, W_VD.t(), bias_V, shape
+        self.h_RD, self.W_DV, self.bias_V = h_RD, W_VD.t(), bias_V
         R, V = len(h_RD), len(W_VD)
         self._rows = -(-R // max(1, -(-R // _rows(at_once * V))))  # of one size: a short last chunk would be slow
         self.chunks = h_RD.split(self._rows) if R else ()
         all_fit = R * V <= kept
         self.buffers = len(self.chunks) if all_fit else max(1, kept // (self._rows * V))
-        self._wide = h_RD.new_empty(R if all_fit else self.buffers * self._rows, V, dtype=wide(h_RD.dtype))
-        self._raw = self._wide if wide(h_RD.dtype) == h_RD.dtype else h_RD.new_empty(self._rows, V)
+        self._ring = h_RD.new_empty(R if all_fit else self.buffers * self._rows, V)
+
+    def stays(self, chunk: int) -> bool:
+        """Whether a chunk's place is still its own when all chunks have been made."""
+        return chunk >= len(self.chunks) - self.buffers
 
     def held(self, chunk: int) -> Tensor:
         """Return what was made of the logits of one of the last `buffers` chunks, [C, V]."""
         at = chunk % self.buffers * self._rows
-        return self._wide[at : at + len(self.chunks[chunk])]
+        return self._ring[at : at + len(self.chunks[chunk])]
+
+    def whole(self) -> Tensor | None:
+        """Return what was made of all logits, [R, V]; None where the ring holds fewer."""
+        return self._ring if len(self._ring) == len(self.h_RD) else None
 
     def __call__(self, chunk: int) -> Tensor:
         """Return a chunk's logits, [C, V]; the call for the chunk `buffers` later overwrites them."""
-        h_CD, wide_CV = self.chunks[chunk], self.held(chunk)
-        raw_CV = wide_CV if self._raw.dtype == wide_CV.dtype else self._raw[: len(h_CD)]
+        h_CD, raw_CV = self.chunks[chunk], self.held(chunk)
         if self.bias_V is None:
-            torch.mm(h_CD, self.W_DV, out=raw_CV)
-        else:
-            torch.addmm(self.bias_V, h_CD, self.W_DV, out=raw_CV)
-        return self.shape(wide_CV if raw_CV is wide_CV else wide_CV.copy_(raw_CV))
-
-    def narrow(self, wide_CV: Tensor) -> Tensor:
-        """Return what was made of a chunk's logits in the dtype of the products; the next call overwrites it."""
-        return wide_CV if wide_CV.dtype == self._raw.dtype else self._raw[: len(wide_CV)].copy_(wide_CV)
+            return torch.mm(h_CD, self.W_DV, out=raw_CV)
+        return torch.addmm(self.bias_V, h_CD, self.W_DV, out=raw_CV)
 
 
-def _residual(shaped_CV: Tensor, target_C: Tensor, top_C: Tensor, total_C: Tensor, shape: Shape) -> Tensor:
-    """Turn logits z into −Z·∂log π(y)/∂u = (exp(z_v − top) − Z·1[v = y])·∂z/∂u in place, Z being `total`."""
-    slope = shape.slope(shaped_CV)
-    shaped_CV.sub_(top_C[:, None]).exp_()
-    return _less_target(shaped_CV, target_C, total_C, slope)
+@dataclass(frozen=True, slots=True)
+class _Normalised:
+    """What a chunk's logits come to, [C] each: log-probs of the targets, Z = Σ exp(z_v − max z), entropies, Σ π²."""
+
+    logp_C: Tensor
+    total_C: Tensor
+    entropy_C: Tensor
+    square_C: Tensor
 
 
-def _less_target(exponential_CV: Tensor, target_C: Tensor, total_C: Tensor, slope: Tensor | float) -> Tensor:
-    exponential_CV.scatter_add_(1, target_C[:, None], -total_C[:, None])
-    return exponential_CV if isinstance(slope, float) and slope == 1.0 else exponential_CV.mul_(slope)
+def _normalise(
+    raw_CV: Tensor, target_C: Tensor, shape: Shape, *, extras: bool = False, residuals: bool = False
+) -> _Normalised:
+    """Normalise a chunk's raw logits u, which are lost, a few rows at a time.
+
+    With `residuals`, −Z·∂log π(y)/∂u = (exp(z_v − max z) − Z·1[v = y])·∂z/∂u takes their place.
+    """
+    dtype = wide(raw_CV.dtype)
+    logp_C, total_C = (torch.empty(len(raw_CV), dtype=dtype, device=raw_CV.device) for _ in range(2))
+    entropy_C, square_C = (torch.empty_like(logp_C) if extras else logp_C[:0] for _ in range(2))
+    rows, at = _together(raw_CV), 0
+    for raw_BV, target_B1 in zip(raw_CV.split(rows), target_C[:, None].split(rows), strict=True):
+        block = slice(at, at := at + len(raw_BV))
+        z_BV = shape(raw_BV.to(dtype))
+        if extras:
+            entropy_C[block], square_C[block] = _moments(z_BV)
+        slope = shape.slope(z_BV) if residuals else 1.0
+        top_B1, chosen_B1 = z_BV.amax(1, keepdim=True), z_BV.gather(1, target_B1)
+        total_B1 = z_BV.sub_(top_B1).exp_().sum(1, keepdim=True)
+        logp_C[block] = (chosen_B1 - top_B1 - total_B1.log()).squeeze(1)
+        total_C[block] = total_B1.squeeze(1)
+        if residuals:
+            z_BV.scatter_add_(1, target_B1, -total_B1)
+            if not (isinstance(slope, float) and slope == 1.0):
+                z_BV.mul_(slope)
+            if z_BV.dtype != raw_BV.dtype:
+                raw_BV.copy_(z_BV)
+    return _Normalised(logp_C, total_C, entropy_C, square_C)
+
+
+def _together(raw_CV: Tensor) -> int:
+    rows, V = raw_CV.shape
+    return max(1, _CACHED // V) if raw_CV.device.type == "cpu" else rows
 
 
 class _Head(torch.autograd.Function):
     """`head` with its own backward.
 
-    A pass over [C, V] costs a tenth of a product: a row's factor is applied to what is multiplied with it, [C, D].
+    A row's factor is applied to what its residuals are multiplied with, [C, D], which spares a pass over [C, V].
     """
 
     @staticmethod
@@ -190,37 +225,31 @@ class _Head(torch.autograd.Function):
         bias_V: Tensor | None,
         target_R: Tensor,
         shape: Shape,
-        with_extras: bool,
+        extras: bool,
         kept: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = wide(h_RD.dtype)
-        logp_R = torch.empty(len(h_RD), dtype=dtype, device=h_RD.device)
-        top_R, total_R = torch.empty_like(logp_R), torch.empty_like(logp_R)
-        entropy_R, square_R = (torch.empty_like(logp_R) if with_extras else logp_R.new_empty(0) for _ in range(2))
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         ctx.only_h = needs_h and not needs_W and not needs_bias
         slope_RD = torch.empty_like(h_RD) if ctx.only_h else None
-        logits, at = Logits(h_RD, W_VD, bias_V, shape, kept=kept), 0
+        logits, at, parts = Logits(h_RD, W_VD, bias_V, kept=kept), 0, []
         for index, h_CD in enumerate(logits.chunks):
-            chunk = slice(at, at + len(h_CD))
-            target_C = target_R[chunk]
-            shaped_CV = logits(index)
-            if with_extras:
-                entropy_R[chunk], square_R[chunk] = _moments(shaped_CV)
-            slope = 1.0 if slope_RD is None else shape.slope(shaped_CV)
-            chosen_C = shaped_CV.gather(1, target_C[:, None]).squeeze(1)
-            torch.amax(shaped_CV, 1, out=top_R[chunk])
-            torch.sum(shaped_CV.sub_(top_R[chunk, None]).exp_(), 1, out=total_R[chunk])
-            logp_R[chunk] = chosen_C - top_R[chunk] - total_R[chunk].log()
+            chunk = slice(at, at := at + len(h_CD))
+            wanted = ctx.only_h or (kept > 0 and logits.stays(index))
+            raw_CV = logits(index)
+            part = _normalise(raw_CV, target_R[chunk], shape, extras=extras, residuals=wanted)
             if slope_RD is not None:
-                du_CV = logits.narrow(_less_target(shaped_CV, target_C, total_R[chunk], slope))
-                torch.mm(du_CV, W_VD, out=slope_RD[chunk]).div_(-total_R[chunk, None])
-            at = chunk.stop
+                torch.mm(raw_CV, W_VD, out=slope_RD[chunk]).div_(-part.total_C[:, None])
+            parts.append(part)
+        none = h_RD.new_empty(0, dtype=wide(h_RD.dtype))
+        logp_R, total_R, entropy_R, square_R = (
+            torch.cat([none, *(getattr(part, name) for part in parts)])
+            for name in ("logp_C", "total_C", "entropy_C", "square_C")
+        )
         ctx.shape, ctx.logits = shape, logits if kept else None
         if slope_RD is not None:
             ctx.save_for_backward(slope_RD)
         elif needs_W or needs_bias:
-            ctx.save_for_backward(h_RD, W_VD, bias_V, target_R, top_R, total_R)
+            ctx.save_for_backward(h_RD, W_VD, bias_V, target_R, total_R)
         ctx.mark_non_differentiable(entropy_R, square_R)
         return logp_R, entropy_R, square_R
 
@@ -229,28 +258,19 @@ class _Head(torch.autograd.Function):
         if ctx.only_h:
             (slope_RD,) = ctx.saved_tensors
             return (grad_R[:, None] * slope_RD).to(slope_RD.dtype), None, None, None, None, None, None
-        h_RD, W_VD, bias_V, target_R, top_R, total_R = ctx.saved_tensors
+        h_RD, W_VD, bias_V, target_R, total_R = ctx.saved_tensors
         needs_h, needs_W, needs_bias = ctx.needs_input_grad[:3]
         dh_RD = torch.empty_like(h_RD) if needs_h else None
         dW = Weights(W_VD) if needs_W else None
         dbias_V = torch.zeros(len(W_VD), dtype=total_R.dtype, device=W_VD.device) if needs_bias else None
         scale_R1 = -(grad_R / total_R)[:, None]
-        kept, ctx.logits = ctx.logits, None  # they are used up: a second backward pass finds none
-        logits, end = kept or Logits(h_RD, W_VD, bias_V, ctx.shape), len(h_RD)
-        for index, h_CD in reversed(list(enumerate(logits.chunks))):
-            chunk = slice(end - len(h_CD), end)
-            if kept and index >= len(logits.chunks) - logits.buffers:
-                du_CV = _less_target(logits.held(index), target_R[chunk], total_R[chunk], ctx.shape.factor)
-            else:
-                du_CV = _residual(logits(index), target_R[chunk], top_R[chunk], total_R[chunk], ctx.shape)
+        for rows, du_CV in _residuals(ctx, h_RD, W_VD, bias_V, target_R):
             if dbias_V is not None:
-                dbias_V.addmv_(du_CV.t(), scale_R1[chunk, 0])
-            du_CV = logits.narrow(du_CV)
+                dbias_V += torch.mv(du_CV.t(), scale_R1[rows, 0].to(du_CV.dtype))
             if dh_RD is not None:
-                torch.mm(du_CV, W_VD, out=dh_RD[chunk]).mul_(scale_R1[chunk])
+                torch.mm(du_CV, W_VD, out=dh_RD[rows]).mul_(scale_R1[rows])
             if dW is not None:
-                dW.add(du_CV, (h_CD * scale_R1[chunk]).to(h_CD.dtype))
-            end = chunk.start
+                dW.add(du_CV, (h_RD[rows] * scale_R1[rows]).to(h_RD.dtype))
         return (
             dh_RD,
             None if dW is None else dW.total(),
@@ -262,11 +282,31 @@ class _Head(torch.autograd.Function):
         )
 
 
+def _residuals(
+    ctx: Any, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, target_R: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows and their residuals [C, V]: as they were left, all at once where all were, or made again."""
+    kept, ctx.logits = ctx.logits, None  # they are used up: a second backward pass finds none
+    if kept is not None and (du_RV := kept.whole()) is not None:
+        yield slice(0, len(du_RV)), du_RV
+        return
+    logits, end = kept or Logits(h_RD, W_VD, bias_V), len(h_RD)
+    for index, h_CD in reversed(list(enumerate(logits.chunks))):
+        rows = slice(end - len(h_CD), end)
+        if kept is not None and logits.stays(index):
+            du_CV = logits.held(index)
+        else:
+            du_CV = logits(index)
+            _normalise(du_CV, target_R[rows], ctx.shape, residuals=True)
+        yield rows, du_CV
+        end = rows.start
+
+
 _fused: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Head.apply
 
 
 class Weights:
-    """The gradient of a head's weight, added up chunk by chunk in the wide dtype."""
+    """The gradient of a head's weight, added up chunk by chunk in the wide dtype, where there are several."""
 
     def __init__(self, W_VD: Tensor) -> None:
         self._like = W_VD
@@ -275,11 +315,11 @@ class Weights:
     def add(self, du_CV: Tensor, h_CD: Tensor) -> None:
         """Add duᵀ h."""
         if self._sum_VD is None:
-            self._sum_VD = (du_CV.t() @ h_CD).to(wide(self._like.dtype))
-        elif du_CV.dtype == self._sum_VD.dtype:
+            self._sum_VD = du_CV.t() @ h_CD
+        elif wide(du_CV.dtype) == du_CV.dtype:
             self._sum_VD.addmm_(du_CV.t(), h_CD)
         else:
-            self._sum_VD += du_CV.t() @ h_CD
+            self._sum_VD = add_narrow(self._sum_VD.float(), du_CV.t() @ h_CD)
 
     def total(self) -> Tensor:
         """Return the sum in the weight's dtype."""

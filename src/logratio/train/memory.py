@@ -16,7 +16,7 @@ from ..config import RolloutConfig, TrainConfig
 from ..errors import MemoryBudgetError
 from ..logps.head import held_bytes
 from ..logps.value import Critic
-from ..models.anatomy import softcap_of, unwrapped
+from ..models.anatomy import unwrapped
 from ..rollout.generate import HELD
 from .distributed import World, local
 from .units import size
@@ -122,7 +122,7 @@ def estimate(
         gradients=4 * trained,
         moments=moments * trained,
         per_token=per_token,
-        head=_head(model, config.bin_tokens or _most(world.device), width),
+        head=_head(model, config.bin_tokens or _most(world.device), width, cpu=world.device.type == "cpu"),
         free=free_memory(world.device),
         second=held * width if second_model and not offload else 0,
         moving=moving * trained,
@@ -139,7 +139,7 @@ def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
     return layers * hidden * width + layer if config.checkpointing else layers * layer
 
 
-def _head(model: nn.Module, rows: int, width: int) -> int:
+def _head(model: nn.Module, rows: int, width: int, *, cpu: bool) -> int:
     """Return what the head of a language model holds; a reward model's has one row."""
     whole: Any = unwrapped(model)
     layer = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
@@ -147,7 +147,7 @@ def _head(model: nn.Module, rows: int, width: int) -> int:
         return 0
     V, D = layer.weight.shape  # with an adapter on it, of the weight below that
     learns = any(weight.requires_grad for weight in layer.parameters())
-    return held_bytes(V, D, rows=rows, width=width, learns=learns, softcap=softcap_of(whole) is not None)
+    return held_bytes(V, D, rows=rows, width=width, learns=learns, cpu=cpu)
 
 
 def _kept_per_token(model: nn.Module) -> int:

@@ -53,7 +53,8 @@ def taken(scene: Scene, groups: Sequence[Group], bin_tokens: int) -> Gradient:
         for slot in scene.optimizer.slots:
             gradient = slot.gradient
             own = torch.zeros(0) if gradient is None else local(gradient.detach()).flatten()
-            sample[slot.name] = own[:: max(1, len(own) // SAMPLED)].float().cpu()
+            # a copy: the next gradient may lie where this one does
+            sample[slot.name] = own[:: max(1, len(own) // SAMPLED)].float().cpu().clone()
             squares.append(own.to(learner.world.desk).double().square().sum().cpu())
             arrived.append(float(gradient is not None))
     finally:
