@@ -7,7 +7,7 @@ from torch.nn import functional
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP, LlamaRMSNorm
 
-from logratio.logps.fused import fusions, rms_norm, silu_gated
+from logratio.logps.fused import few_calls, fusions, rms_norm, silu_gated
 
 
 def _plain_norm(x, weight, eps):
@@ -140,3 +140,26 @@ def test_only_modules_that_compute_the_same_are_taken_over_and_they_can_be_given
             torch.testing.assert_close(fusion.module(x), own)
             fusion.set(False)
             assert "forward" not in fusion.module.__dict__
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fused", [False, True])
+def test_in_few_calls_norms_are_the_modules_own_and_another_formula_stays(dtype, fused):
+    model = nn.Sequential(
+        LlamaRMSNorm(8),
+        GemmaRMSNorm(8),
+        LlamaMLP(LlamaConfig(hidden_size=8, intermediate_size=12, num_attention_heads=2)),
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(1.0, 0.3, generator=torch.Generator().manual_seed(3))
+    model.to(dtype)
+    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    own = [module(x) for module in model]
+    for fusion in fusions(model) if fused else ():
+        fusion.set(True)
+    with torch.no_grad(), few_calls(model):
+        assert ["forward" in module.__dict__ for module in model] == [dtype == torch.float32, False, False]
+        for module, expected in zip(model, own, strict=True):
+            assert torch.equal(module(x), expected)
+    assert ["forward" in module.__dict__ for module in model] == [fused, False, fused]

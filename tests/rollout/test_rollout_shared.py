@@ -6,6 +6,7 @@ import torch
 import transformers
 from test_rollout_generate import FAMILIES, HEADS, SIZE, STOP, build, prompts_of
 
+from logratio.logps.policy import Policy
 from logratio.rollout import attend
 from logratio.rollout.cache import Block, Rows
 from logratio.rollout.generate import generate
@@ -26,6 +27,13 @@ SHARING = {
         num_attention_heads=4,
         word_embed_proj_dim=16,
         max_position_embeddings=64,
+    ),
+}
+DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10.0}
+KEEPING = {
+    **SHARING,
+    "llama, angles made anew": lambda: transformers.LlamaConfig(
+        **{**HEADS, "max_position_embeddings": 8}, rope_parameters=DYNAMIC
     ),
 }
 NOT_SHARING = {
@@ -179,3 +187,28 @@ def test_a_block_lets_go_of_prompts():
     block.keep([2])
     assert block.lengths == [3] and (block.layers[0][0][0, :, :3] == 2).all()
     assert torch.isneginf(block.mask_n11L[:, 0, 0]).sum(1).tolist() == [1]
+
+
+@pytest.mark.parametrize("family", KEEPING)
+def test_a_model_that_has_sampled_can_learn_as_before(family):
+    """What it keeps of a pass, such as the rotary angles of the longest text so far, serves a pass with gradients."""
+    model, other = build(KEEPING[family]()), build(KEEPING[family]())
+    sample_shared(model, prompts_of(9, 5), rules(), 1 << 12)
+    with torch.no_grad():
+        sample_plain(other, prompts_of(9, 5), rules(), 1 << 12)
+    held = [tensor for module in model.modules() for tensor in (*vars(module).values(), *module._buffers.values())]
+    assert not any(isinstance(tensor, torch.Tensor) and tensor.is_inference() for tensor in held)
+    ids = torch.arange(1, 12)[None]
+    for each in (model, other):
+        each(input_ids=ids).logits.square().sum().backward()
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+def test_a_policys_fusions_are_back_when_samples_are_drawn():
+    model = build(SHARING["llama"](), dtype=torch.float32)
+    Policy(model)
+    before = {name: module.__dict__.get("forward") for name, module in model.named_modules()}
+    assert sum(forward is not None for forward in before.values()) == 7  # five norms, two gated blocks
+    sample_shared(model, prompts_of(9, 5), rules(), 1 << 12)
+    assert before == {name: module.__dict__.get("forward") for name, module in model.named_modules()}

@@ -8,7 +8,8 @@ an activation only where it is SiLU to the last digits, since narrow numbers wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,12 +62,43 @@ class Fusion:
 
 def fusions(model: nn.Module) -> list[Fusion]:
     """Find the norms and gated blocks on a CPU that compute what this file does; one of each class is tried out."""
+    return _tried(_candidates(model))
+
+
+@contextmanager
+def few_calls(model: nn.Module) -> Iterator[None]:
+    """Compute a model's norms in one call each and its gated blocks as it does itself, for as long as this lasts.
+
+    For a token at a time without gradient: there a call costs more than what it computes, and a fusion is several. A
+    norm for which torch's own call gives other bits, as it does in bfloat16, is computed by the module.
+    """
+    fused = [(module, module.__dict__.pop("forward")) for module in model.modules() if _is_fused(module)]
+    called = ((module, width, _in_one_call(*forward.args)) for module, width, forward in _norms(model))
+    norms = _tried(called, slack=0)
+    for norm in norms:
+        norm.set(True)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.set(False)
+        for module, forward in fused:
+            module.forward = forward
+
+
+def _is_fused(module: nn.Module) -> bool:
+    return getattr(module.__dict__.get("forward"), "func", None) in (_norm, _gated)
+
+
+def _tried(
+    candidates: Iterable[tuple[nn.Module, int, Callable[[Tensor], Tensor]]], slack: float | None = None
+) -> list[Fusion]:
     same: dict[type, bool] = {}
     found = []
-    for module, width, forward in _candidates(model):
+    for module, width, forward in candidates:
         kind = type(module)
         if kind not in same:
-            same[kind] = _gives_the_same(module, width, forward)
+            same[kind] = _gives_the_same(module, width, forward, slack)
         if same[kind]:
             found.append(Fusion(module, forward))
     return found
@@ -74,16 +106,26 @@ def fusions(model: nn.Module) -> list[Fusion]:
 
 def _candidates(model: nn.Module) -> Iterator[tuple[nn.Module, int, Callable[[Tensor], Tensor]]]:
     """Yield modules that look the part, with the width of their input."""
+    yield from _norms(model)
     for module in model.modules():
+        if module._modules.keys() == {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+            if _is_free(module, *module.parameters()) and _is_silu(module.get_submodule("act_fn")):
+                yield module, _width(module.get_submodule("gate_proj")), partial(_gated, module)
+
+
+def _norms(model: nn.Module) -> Iterator[tuple[nn.Module, int, partial[Tensor]]]:
+    for module in model.modules():
+        if not type(module).__name__.endswith("RMSNorm"):
+            continue
         weight = getattr(module, "weight", None)
         eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-        if "forward" in module.__dict__ or any(p.device.type != "cpu" for p in module.parameters()):
-            continue
-        if type(module).__name__.endswith("RMSNorm") and isinstance(weight, Tensor) and isinstance(eps, float):
+        if isinstance(weight, Tensor) and isinstance(eps, float) and _is_free(module, weight):
             yield module, len(weight), partial(_norm, module, eps)
-        elif {name for name, _ in module.named_children()} == {"gate_proj", "up_proj", "down_proj", "act_fn"}:
-            if _is_silu(module.get_submodule("act_fn")):
-                yield module, _width(module.get_submodule("gate_proj")), partial(_gated, module)
+
+
+def _is_free(module: nn.Module, *weights: Tensor) -> bool:
+    """Whether a module may be taken over: it is on a CPU, and nobody else has taken it."""
+    return "forward" not in module.__dict__ and all(weight.device.type == "cpu" for weight in weights)
 
 
 def _width(projection: nn.Module) -> int:
@@ -104,18 +146,27 @@ def _norm(module: nn.Module, eps: float, x_D: Tensor) -> Tensor:
     return rms_norm(x_D, module.get_parameter("weight"), eps)
 
 
+def _in_one_call(module: nn.Module, eps: float) -> Callable[[Tensor], Tensor]:
+    weight_D = module.get_parameter("weight")
+    return partial(nn.functional.rms_norm, normalized_shape=list(weight_D.shape), weight=weight_D, eps=eps)
+
+
 def _gated(module: nn.Module, x_D: Tensor) -> Tensor:
     gate, up, down = (module.get_submodule(f"{name}_proj") for name in ("gate", "up", "down"))
     out: Tensor = down(silu_gated(gate(x_D), up(x_D)))
     return out
 
 
-def _gives_the_same(module: nn.Module, width: int, forward: Callable[[Tensor], Tensor]) -> bool:
+def _gives_the_same(
+    module: nn.Module, width: int, forward: Callable[[Tensor], Tensor], slack: float | None = None
+) -> bool:
+    """Whether both agree on random input, within rounding unless `slack` says how closely, relative to the largest."""
     with torch.no_grad():
         dtype = next(module.parameters()).dtype
         x_D = torch.randn(1, _PROBES, width, generator=torch.Generator().manual_seed(0)).to(dtype)
         mine, own = forward(x_D), module(x_D)
-    slack = (16 if dtype in (torch.float32, torch.float64) else 2) * torch.finfo(dtype).eps
+    if slack is None:
+        slack = (16 if dtype in (torch.float32, torch.float64) else 2) * torch.finfo(dtype).eps
     return bool(own.shape == mine.shape and torch.allclose(mine, own, rtol=slack, atol=slack * float(own.abs().max())))
 
 

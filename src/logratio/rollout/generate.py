@@ -135,7 +135,7 @@ def sampling(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():  # inference mode would taint buffers that training reads later
+        with torch.no_grad():
             yield
     finally:
         for module, training in modes:

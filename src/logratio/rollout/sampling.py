@@ -74,7 +74,7 @@ class Drawn:
         """
         at = self._count[prompt, sample]
         drawn, logp, tempered = draw(logits, self._uniforms[prompt, sample, at], self._rules.temperature)
-        ended = np.isin(drawn, self._rules.stops)
+        ended = (drawn[:, None] == self._rules.stops).any(1)  # of few numbers faster than isin
         self._tokens[prompt, sample, at], self._logps[prompt, sample, at] = drawn, logp
         if tempered is not None:
             self._tempered[prompt, sample, at] = tempered

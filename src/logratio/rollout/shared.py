@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..batch.group import Ints
+from ..logps.fused import few_calls
 from ..models import anatomy
 from . import attend
 from .attend import Pass, Reading
@@ -53,9 +54,31 @@ def _attending(model: nn.Module) -> Iterator[None]:
     anatomy.register_attention(attend.NAME, attend.attend)
     anatomy.set_attention(model, attend.NAME)
     try:
-        yield
+        with few_calls(model), _inference(model):
+            yield
     finally:
         anatomy.set_attention(model, before)
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Spare each operation its bookkeeping for gradients, and leave nothing in the model that could have none.
+
+    What a model keeps of a pass, a table of rotary angles for instance, training reads later. Weights that are dealt
+    out over processes are gathered in passing, into memory that serves training too: they stay out of this mode.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        yield
+        return
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in model.modules():
+            for held in (vars(module), module._buffers):
+                for name, value in held.items():
+                    if isinstance(value, Tensor) and value.is_inference():
+                        held[name] = value.clone()
 
 
 class _Work:
