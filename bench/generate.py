@@ -44,6 +44,9 @@ class Case:
     ends: bool
 
 
+_LEAST = 0.5
+"""Seconds of CPU time that a rate is taken over."""
+
 CASES = {
     "short, K=1": Case(16, 16, 48, 1, 48, ends=False),
     "short, K=4": Case(16, 16, 16, 4, 48, ends=False),
@@ -114,9 +117,11 @@ def theirs(model: Any, prompts: Sequence[np.ndarray], case: Case, stops: list[in
 
 
 def rate(run: Callable[[], int]) -> float:
-    """Return tokens per second of CPU time."""
-    began = time.process_time()
-    return run() / (time.process_time() - began)
+    """Return tokens per second of CPU time, over half a second of it at least."""
+    began, tokens = time.process_time(), 0
+    while not tokens or time.process_time() - began < _LEAST:
+        tokens += run()
+    return tokens / (time.process_time() - began)
 
 
 def compare(model: Any, case: Case, repeats: int) -> dict[str, Any]:
