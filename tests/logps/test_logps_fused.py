@@ -163,3 +163,18 @@ def test_in_few_calls_norms_are_the_modules_own_and_another_formula_stays(dtype,
         for module, expected in zip(model, own, strict=True):
             assert torch.equal(module(x), expected)
     assert ["forward" in module.__dict__ for module in model] == [fused, False, fused]
+
+
+def test_a_norm_that_fails_when_it_is_tried_leaves_every_fusion_where_it_was():
+    class FailingRMSNorm(LlamaRMSNorm):
+        def forward(self, x):
+            raise RuntimeError("weights are elsewhere")
+
+    model = nn.Sequential(LlamaRMSNorm(8), LlamaRMSNorm(8))
+    for fusion in fusions(model):
+        fusion.set(True)
+    before = [module.forward for module in model]
+    model.append(FailingRMSNorm(8))
+    with pytest.raises(RuntimeError, match="elsewhere"), few_calls(model):
+        pass
+    assert [module.__dict__.get("forward") for module in model] == [*before, None]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -219,3 +220,34 @@ def test_kept_logits_are_multiplied_out_once_and_a_second_backward_pass_gives_th
         second = torch.autograd.grad(logp_R.sum(), leaves)
     assert products == 6
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "bytes_each"), [(torch.float32, 4), (torch.bfloat16, 6)])
+def test_a_weights_gradient_in_parts_holds_no_more_than_the_sum_and_one_part(dtype, bytes_each):
+    """4 and 6 bytes a number, as `held_bytes` has it: a sum in float32 and, of narrower numbers, a product beside."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    rows, vocabulary, width = 4, 500, 300
+    made = []
+    most = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal most
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                made.append(weakref.ref(result))
+            alive = [x.untyped_storage() for reference in made if (x := reference()) is not None]
+            held = {storage.data_ptr(): storage.nbytes() for storage in alive}
+            most = max(most, sum(size for size in held.values() if size >= vocabulary * width))
+            return result
+
+    sums = module.Weights(torch.zeros(vocabulary, width, dtype=dtype))
+    parts = [torch.randn(rows, vocabulary).to(dtype) for _ in range(3)]
+    h_CD = torch.ones(rows, width, dtype=dtype)
+    with Watch():
+        for part in parts:
+            sums.add(part, h_CD)
+    assert most == bytes_each * vocabulary * width
+    expected = sum(part.double().sum(0) for part in parts)
+    torch.testing.assert_close(sums.total()[:, 0].double(), expected, rtol=2**-7, atol=2**-4)

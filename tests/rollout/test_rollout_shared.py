@@ -5,6 +5,9 @@ import pytest
 import torch
 import transformers
 from test_rollout_generate import FAMILIES, HEADS, SIZE, STOP, build, prompts_of
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from logratio.logps.policy import Policy
 from logratio.rollout import attend
@@ -13,7 +16,8 @@ from logratio.rollout.generate import generate
 from logratio.rollout.plain import sample_plain
 from logratio.rollout.route import route
 from logratio.rollout.sampling import Rules
-from logratio.rollout.shared import sample_shared
+from logratio.rollout.shared import _inference, sample_shared
+from logratio.train.distributed import unsharded
 
 SHARING = {
     "llama": FAMILIES["llama"],
@@ -212,3 +216,36 @@ def test_a_policys_fusions_are_back_when_samples_are_drawn():
     assert sum(forward is not None for forward in before.values()) == 7  # five norms, two gated blocks
     sample_shared(model, prompts_of(9, 5), rules(), 1 << 12)
     assert before == {name: module.__dict__.get("forward") for name, module in model.named_modules()}
+
+
+def test_what_a_module_keeps_of_a_pass_can_have_a_gradient_taken_through_it():
+    class Keeping(nn.Module):
+        def forward(self):
+            self.table = torch.arange(3.0)
+            self.register_buffer("angles", torch.arange(3.0), persistent=False)
+
+    model = Keeping()
+    with _inference(model):
+        model()
+    weight = torch.ones(3, requires_grad=True)
+    (weight * model.table * model.angles).sum().backward()
+    assert torch.equal(weight.grad, torch.tensor([0.0, 1.0, 4.0]))
+
+
+@pytest.mark.filterwarnings("ignore:.*reduce_op.*:FutureWarning")
+def test_weights_that_are_dealt_out_are_sampled_from_as_before(tmp_path):
+    """A mesh of one process: a block's weights are whole only while the block itself is called."""
+    model, whole = (build(SHARING["llama"](), dtype=torch.float32) for _ in range(2))
+    prompts = prompts_of(9, 5)
+    expected = generate(whole, prompts, k=2, max_new_tokens=6, stop_ids=[STOP])
+    policy = Policy(model)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        for block in (*model.model.layers, policy):
+            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+        for _ in range(2):
+            with unsharded(policy):
+                assert same(generate(model, prompts, k=2, max_new_tokens=6, stop_ids=[STOP]), expected)
+    finally:
+        distributed.destroy_process_group()

@@ -78,6 +78,8 @@ def test_a_narrow_weights_gradient_is_that_of_its_own_step_wherever_it_lies():
         places.add(slot.gradient.data_ptr())
         opt.step(0.0, step)
     assert len(places) == 1
+    opt.release()
+    assert slot.summed is None and slot.gradient is None
 
 
 def _train(dtype, steps, stochastic=False, naive=False):

@@ -72,12 +72,14 @@ def few_calls(model: nn.Module) -> Iterator[None]:
     For a token at a time without gradient: there a call costs more than what it computes, and a fusion is several. A
     norm for which torch's own call gives other bits, as it does in bfloat16, is computed by the module.
     """
-    fused = [(module, module.__dict__.pop("forward")) for module in model.modules() if _is_fused(module)]
-    called = ((module, width, _in_one_call(*forward.args)) for module, width, forward in _norms(model))
-    norms = _tried(called, slack=0)
-    for norm in norms:
-        norm.set(True)
+    fused = [(module, module.__dict__["forward"]) for module in model.modules() if _is_fused(module)]
+    norms: list[Fusion] = []
     try:
+        for module, _ in fused:
+            del module.__dict__["forward"]
+        norms = _tried(((module, width, _in_one_call(*own.args)) for module, width, own in _norms(model)), slack=0)
+        for norm in norms:
+            norm.set(True)
         yield
     finally:
         for norm in norms:

@@ -66,9 +66,10 @@ def head(
         log π(y) = z_y − log Σ_v exp z_v
 
     This equals `torch.log_softmax(z, -1).gather(-1, y)`, row by row. Rows go through in chunks, so that memory is
-    that of one chunk's logits. Gradients are computed only for inputs that require them: with W and b frozen,
-    ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward finds ∂log π/∂u of the
-    last chunks where forward left it, recomputes those that were too many to keep, and accumulates ∂W in float32.
+    that of one chunk's logits, or of those that stay. Gradients are computed only for inputs that require them: with W
+    and b frozen, ∂log π/∂h is formed in the forward chunk and logits are never recomputed; otherwise backward finds
+    ∂log π/∂u of the last chunks where forward left it, recomputes those that were too many to keep, and accumulates ∂W
+    in float32.
 
     Args:
         h_RD: Hidden states, [R, D], any floating dtype.
@@ -319,7 +320,8 @@ class Weights:
         elif wide(du_CV.dtype) == du_CV.dtype:
             self._sum_VD.addmm_(du_CV.t(), h_CD)
         else:
-            self._sum_VD = add_narrow(self._sum_VD.float(), du_CV.t() @ h_CD)
+            self._sum_VD = self._sum_VD.float()  # before the next product is made beside it
+            add_narrow(self._sum_VD, du_CV.t() @ h_CD)
 
     def total(self) -> Tensor:
         """Return the sum in the weight's dtype."""

@@ -135,7 +135,7 @@ def sampling(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad():  # the shared path, on one process, goes further
             yield
     finally:
         for module, training in modes:

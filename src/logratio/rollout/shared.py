@@ -7,7 +7,7 @@ the others are fed one token each. Nothing is padded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -54,7 +54,11 @@ def _attending(model: nn.Module) -> Iterator[None]:
     anatomy.register_attention(attend.NAME, attend.attend)
     anatomy.set_attention(model, attend.NAME)
     try:
-        with few_calls(model), _inference(model):
+        with ExitStack() as stack:
+            # Weights that are dealt out over processes are gathered in passing, into memory that serves training too.
+            if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+                stack.enter_context(few_calls(model))
+                stack.enter_context(_inference(model))
             yield
     finally:
         anatomy.set_attention(model, before)
@@ -64,12 +68,8 @@ def _attending(model: nn.Module) -> Iterator[None]:
 def _inference(model: nn.Module) -> Iterator[None]:
     """Spare each operation its bookkeeping for gradients, and leave nothing in the model that could have none.
 
-    What a model keeps of a pass, a table of rotary angles for instance, training reads later. Weights that are dealt
-    out over processes are gathered in passing, into memory that serves training too: they stay out of this mode.
+    What a model keeps of a pass, a table of rotary angles for instance, training reads later.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        yield
-        return
     try:
         with torch.inference_mode():
             yield

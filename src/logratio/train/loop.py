@@ -151,6 +151,8 @@ def _train_step(job: Fit, index: int, coming: Iterator[tuple[Step, Bins | None]]
     lr = rate(index, job.source.steps, peak=job.lr, schedule=train.schedule, warmup=train.warmup)
     with within_memory(f"step {index + 1}, update of the weights", step.groups, job.learner.bin_tokens):
         totals.add("rounded_away", job.optimizer.step(lr, index))
+    if job.learner.fresh or job.learner.moving is not None:  # the next step draws or scores before its bins
+        job.optimizer.release()
     names = [*metric_names(job.learner, step), "rounded_away"]
     if small is not None:
         totals.add(SMALL, small)
@@ -186,6 +188,7 @@ def _worst(job: Fit) -> str:
 
 def _evaluate(job: Fit, done: int, began: float) -> bool:
     """Evaluate, record, and say whether this is the best checkpoint so far by `keep.best`."""
+    job.optimizer.release()
     with within_memory(f"evaluation after {done} steps", job.evaluate.groups, job.learner.bin_tokens):
         measured = job.evaluate(done)
     row = {"kind": "eval", "step": done, **measured, "time": round(time.monotonic() - began, 3)}
@@ -223,6 +226,7 @@ def _record(job: Fit, kind: Literal["train", "eval"], row: Mapping[str, Any]) ->
 
 def checkpoint(job: Fit, done: int) -> None:
     """Save weights, moments and place; every rank gathers, rank 0 writes. The best one so far is not removed."""
+    job.optimizer.release()
     give_back()  # full tensors, and the file that is made of them, are put together in memory
     tensors = job.optimizer.state()
     if job.learner.moving is not None:

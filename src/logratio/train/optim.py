@@ -30,7 +30,7 @@ class Slot:
         master: What the optimiser updates, float32: the weight itself where that is float32. With stochastic rounding
             it holds a value only while it is being updated.
         summed: Gradient added up over bins in float32, where the weight is not its own master. On a CPU its memory is
-            that of the step before: fresh memory takes twenty times as long to fill.
+            that of the step before, unless it was released: fresh memory takes up to twenty times as long to fill.
         arrived: Whether it holds anything of this step.
     """
 
@@ -66,6 +66,11 @@ class Slot:
         self.arrived = False
         if self.weight.device.type != "cpu":
             self.summed = None
+
+    def release(self) -> None:
+        """Forget the gradient, and give back its memory."""
+        self.clear()
+        self.summed = None
 
 
 class Optimizer:
@@ -149,6 +154,11 @@ class Optimizer:
             slot.weight.data.copy_(round_stochastically(slot.master.data, int(bits.integers(2**63))))
             slot.master.grad = None
             slot.master.data = slot.master.data.new_empty(0)
+
+    def release(self) -> None:
+        """Give back the memory of gradients: before what needs room for something else than a step."""
+        for slot in self.slots:
+            slot.release()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the trained weights by name, full, on the CPU, in the precision that persists."""
