@@ -286,9 +286,13 @@ class _Head(torch.autograd.Function):
 def _residuals(
     ctx: Any, h_RD: Tensor, W_VD: Tensor, bias_V: Tensor | None, target_R: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield rows and their residuals [C, V]: as they were left, all at once where all were, or made again."""
+    """Yield rows and their residuals [C, V], as they were left or made again.
+
+    All rows' narrow ones come at once, where all were left: products in parts would each be rounded and widened. Of
+    wide ones that would save nothing.
+    """
     kept, ctx.logits = ctx.logits, None  # they are used up: a second backward pass finds none
-    if kept is not None and (du_RV := kept.whole()) is not None:
+    if kept is not None and wide(h_RD.dtype) != h_RD.dtype and (du_RV := kept.whole()) is not None:
         yield slice(0, len(du_RV)), du_RV
         return
     logits, end = kept or Logits(h_RD, W_VD, bias_V), len(h_RD)
