@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_run
 import torch
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model
@@ -19,7 +20,9 @@ from logratio.config import TrainConfig
 from logratio.logps.head import held_bytes
 from logratio.train.distributed import World
 from logratio.train.memory import GIB, Estimate, bin_budget, estimate
+from logratio.train.optim import Optimizer
 from logratio.train.units import count, size
+from logratio.train.validate import Validation
 from worlds import VOCABULARY, tiny_llama, tiny_scorer
 
 ALONE = World(0, 1, "none", torch.device("cpu"))
@@ -171,3 +174,29 @@ def test_what_a_real_run_takes_is_what_its_line_says(tmp_path, monkeypatch):
     assert len(items) == 4, told["line"]
     expected = sum(float(size) * UNITS[unit] for _, size, unit in items)
     assert 0.8 < (told["after"] - told["before"]) / expected < 1.3, (told, expected)
+
+
+def test_gradients_leave_their_memory_to_an_evaluation_and_to_a_checkpoint(tmp_path, monkeypatch):
+    """In bfloat16 it stays from step to step, which the estimate counts on for bins alone."""
+    held = {"evaluate": [], "state": [], "step": []}
+    made = []
+
+    def watched(owner, name, key):
+        plain = getattr(owner, name)
+
+        def call(self, *given, **named):
+            if isinstance(self, Optimizer) and self not in made:
+                made.append(self)
+            held[key].append(sum(slot.summed is not None for optimizer in made for slot in optimizer.slots))
+            return plain(self, *given, **named)
+
+        monkeypatch.setattr(owner, name, call)
+
+    watched(Validation, "__call__", "evaluate")
+    watched(Optimizer, "state", "state")
+    watched(Optimizer, "step", "step")
+    small_run.run(
+        **small_run.world(tmp_path), **{"train.precision": "bf16", "every.eval": 0.5, "every.checkpoint": 0.25}
+    )
+    assert len(held["step"]) > 2 and min(held["step"]) > 0
+    assert len(held["evaluate"]) == 3 and set(held["evaluate"] + held["state"]) == {0}
