@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from ..batch.packed import PackedBatch, Spans, sent
 from ..errors import ModelError
 from .flex import SINKS, Sight, flex
-from .tiles import Tiles, tiled
+from .strips import Strip, in_strips, strips
 
 NAME = "logratio_shared"
 """Name under which transformers knows `attend`."""
@@ -39,6 +38,7 @@ class Layout:
     spans: Spans
     _masks: dict[int | None, list[Tensor]] = field(default_factory=dict)
     _blocks: dict[int | None, BlockMask] = field(default_factory=dict)
+    _strips: dict[int | None, list[Strip]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: PackedBatch) -> Layout:
@@ -63,10 +63,11 @@ class Layout:
             spans=spans,
         )
 
-    @cached_property
-    def tiles(self) -> Tiles:
-        """The same as a list of products, for the CPU; of a row without pads."""
-        return Tiles.of(self.spans, len(self.sight.position_T))
+    def strips(self, window: int | None) -> list[Strip]:
+        """Return the row in strips, for the CPU; of a row without pads. Made once per window."""
+        if window not in self._strips:
+            self._strips[window] = strips(self.spans, self.sight, window)
+        return self._strips[window]
 
     def masks(self, window: int | None) -> list[Tensor]:
         """Return, per group, the boolean mask [n, n]: query i sees key j. Made once per window."""
@@ -125,9 +126,9 @@ def attend(
     if query.device.type == _BLOCKS_ON and (SINKS or s_aux is None):
         output = flex(query, key, value, packed.blocks(window), scale, softcap, s_aux)
         return output.transpose(1, 2), None
-    if query.device.type == "cpu" and window is None and softcap is None and s_aux is None:
+    if query.device.type == "cpu" and softcap is None and s_aux is None:
         key, value = _per_head(query, key), _per_head(query, value)
-        return tiled(query, key, value, packed.tiles, scale).transpose(1, 2), None
+        return in_strips(query, key, value, packed.strips(window), scale).transpose(1, 2), None
     pieces = (tensor.split(packed.length_G, dim=2) for tensor in (query, key, value))
     outputs = [
         _masked(q, k, v, seen, scale, softcap, s_aux)

@@ -15,6 +15,7 @@ from ..batch.group import Group
 from ..config import RolloutConfig, TrainConfig
 from ..errors import MemoryBudgetError
 from ..logps.head import held_bytes
+from ..logps.strips import KEPT
 from ..logps.value import Critic
 from ..models.anatomy import unwrapped
 from ..rollout.generate import HELD
@@ -103,26 +104,28 @@ def estimate(
     `value`: the value part, of which a critic keeps activations as a model does; `rollout`: how responses are drawn.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
-    attention's inputs and output, gated MLP); with checkpointing one hidden width, and one layer's worth in flight.
+    attention's inputs and output, gated MLP), and on a CPU attention's weights; with checkpointing one hidden width, and
+    one layer's worth in flight.
     """
     held = sum(local(p).numel() for p in model.parameters())
     trained = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
     width = 2 if bf16 else 4
     masters = 4 * trained if bf16 and config.weights == "fp32" else 0
     moments = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}[config.optimizer]
-    per_token = _per_token(model, config, width)
+    on_cpu = world.device.type == "cpu"
+    per_token = _per_token(model, config, width, cpu=on_cpu)
     offload = rollout is not None and rollout.offload
     judging = 0 if value is None else sum(local(p).numel() for p in value.parameters())
     ahead = (4 + moments + (4 if masters else 0)) * judging
     if isinstance(value, Critic):
-        per_token += _per_token(value.model, config, width)
+        per_token += _per_token(value.model, config, width, cpu=on_cpu)
     return Estimate(
         weights=held * width + masters if world.size == 1 else held * 4,  # FSDP2 keeps its shards in float32
         gathered=width * sum(p.numel() for p in model.parameters()) if world.mode == "replicate" else 0,
         gradients=4 * trained,
         moments=moments * trained,
         per_token=per_token,
-        head=_head(model, config.bin_tokens or _most(world.device), width, cpu=world.device.type == "cpu"),
+        head=_head(model, config.bin_tokens or _most(world.device), width, cpu=on_cpu),
         free=free_memory(world.device),
         second=held * width if second_model and not offload else 0,
         moving=moving * trained,
@@ -133,9 +136,10 @@ def estimate(
     )
 
 
-def _per_token(model: nn.Module, config: TrainConfig, width: int) -> int:
+def _per_token(model: nn.Module, config: TrainConfig, width: int, *, cpu: bool) -> int:
     hidden, layers, inner = _shape(model)
-    layer = (16 * hidden + 3 * inner) * width
+    weights = _heads(model) * KEPT // 2 if cpu else 0  # a token sees about half of a strip's keys
+    layer = (16 * hidden + 3 * inner + weights) * width
     return layers * hidden * width + layer if config.checkpointing else layers * layer
 
 
@@ -155,9 +159,15 @@ def _kept_per_token(model: nn.Module) -> int:
     config = getattr(model, "config", None)
     text = config.get_text_config() if config is not None else None
     hidden, layers, _ = _shape(model)
-    heads = getattr(text, "num_attention_heads", None) or 1
+    heads = _heads(model)
     width = getattr(text, "head_dim", None) or hidden // heads
     return 2 * layers * width * (getattr(text, "num_key_value_heads", None) or heads)
+
+
+def _heads(model: nn.Module) -> int:
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if config is not None else None
+    return getattr(text, "num_attention_heads", None) or 1
 
 
 def bin_budget(estimate: Estimate, device: torch.device) -> int:
