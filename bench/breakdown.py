@@ -17,7 +17,7 @@ from .within import train_here
 PARTS = {
     "products of the blocks": ("aten::linear", "MmBackward0"),
     "head": ("_Head", "_HeadBackward"),
-    "attention": ("_Tiled", "_TiledBackward"),
+    "attention": ("_Strips", "_StripsBackward"),
     "norms": ("_Norm", "_NormBackward"),
     "gated products": ("_Gated", "_GatedBackward"),
     "adding up gradients": ("torch::autograd::AccumulateGrad",),

@@ -33,12 +33,12 @@ def test_weights_gradients_moments_and_activations_by_hand():
     count = sum(weight.numel() for weight in model.parameters())
     found = estimate(model, TrainConfig(), bf16=False, world=ALONE)
     assert (found.weights, found.gradients, found.moments) == (4 * count, 4 * count, 8 * count)
-    assert found.per_token == 2 * (16 * 32 + 3 * 64) * 4  # layers, widths, bytes
+    assert found.per_token == 2 * (16 * 32 + 3 * 64 + 4 * 256) * 4  # layers, widths, heads' weights, bytes
     assert found.head == 4 * VOCABULARY * (4096 + 32)  # a bin's logits, and the gradient of the head's weight
     assert found.ahead == 12 * count + found.head
     half = estimate(model, TrainConfig(optimizer="rmsprop", checkpointing=True), bf16=True, world=ALONE)
     assert (half.weights, half.gradients, half.moments) == (6 * count, 4 * count, 4 * count)
-    assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64) * 2
+    assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64 + 4 * 256) * 2
     assert half.head == 2 * VOCABULARY * (4096 + 32) + 4 * VOCABULARY * 512  # and a chunk in float32 beside
 
 
@@ -111,7 +111,9 @@ def test_a_run_states_the_estimate_of_its_model(tmp_path):
 
     run(**world(tmp_path, n=16), output=tmp_path / "run", on_event=listen)
     line = next(line for line in said if line.startswith("memory:"))
-    assert "activations 10.2 MiB for bins of 4096 tokens" in line  # 4,096 · 2 · (16·16 + 3·24) · 4 B = 10.25 MiB
+    assert (
+        "activations 26.2 MiB for bins of 4096 tokens" in line
+    )  # 4,096 · 2 · (16·16 + 3·24 + 2·256) · 4 B = 26.25 MiB
     assert "weights 0" not in line and "moments 0" not in line  # a model of 6,000 weights
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_ELEMENTS = 1 << 16
+_ELEMENTS = 1 << 18
 """Elements of the rows that go through a backward pass together."""
 _PROBES = 3
 
@@ -188,14 +188,14 @@ class _Norm(torch.autograd.Function):
         x_ND, dy_ND, inverse_N1 = (t.reshape(-1, t.shape[-1]) for t in (x_D, dy_D, inverse))
         dx_ND = x_ND.new_empty(x_ND.shape)
         dw_D = torch.zeros(len(weight_D), dtype=inverse.dtype) if ctx.needs_input_grad[1] else None
-        rows = max(1, _ELEMENTS // len(weight_D))
+        wide_weight_D, rows = _wide(weight_D), max(1, _ELEMENTS // len(weight_D))
         for x, dy, scale, dx in zip(*(t.split(rows) for t in (x_ND, dy_ND, inverse_N1, dx_ND)), strict=True):
             normed, dy = _wide(x) * scale, _wide(dy)
+            product = normed * dy
             if dw_D is not None:
-                dw_D += (normed * dy).sum(0)
-            down = dy * weight_D
-            along = torch.linalg.vecdot(down, normed).div_(-len(weight_D))[:, None]
-            dx.copy_(down.addcmul_(normed, along).mul_(scale))
+                dw_D += product.sum(0)
+            along = torch.mv(product, wide_weight_D).div_(-len(weight_D))[:, None]
+            dx.copy_(torch.mul(dy, wide_weight_D, out=product).addcmul_(normed, along).mul_(scale))
         return dx_ND.view_as(x_D), None if dw_D is None else dw_D.to(weight_D.dtype), None
 
 

@@ -104,8 +104,8 @@ def estimate(
     `value`: the value part, of which a critic keeps activations as a model does; `rollout`: how responses are drawn.
 
     Activations: per layer about 16 hidden widths and 3 MLP widths of the compute dtype are kept (norms, projections,
-    attention's inputs and output, gated MLP), and on a CPU attention's weights; with checkpointing one hidden width, and
-    one layer's worth in flight.
+    attention's inputs and output, gated MLP), on a CPU attention's weights too; with checkpointing one hidden width,
+    and one layer's worth in flight.
     """
     held = sum(local(p).numel() for p in model.parameters())
     trained = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
