@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_bin_takes_what_is_left_beside_gradients_and_moments(free, device, tok
 def test_on_a_cpu_a_bin_takes_no_memory_that_makes_it_no_faster(per_token, tokens):
     found = Estimate(weights=0, gathered=0, gradients=0, moments=0, per_token=per_token, head=0, free=100 * GIB)
     assert bin_budget(found, torch.device("cpu")) == tokens
+    assert bin_budget(replace(found, width=2), torch.device("cpu")) == max(tokens, 2048)
 
 
 def test_a_run_states_the_estimate_of_its_model(tmp_path):

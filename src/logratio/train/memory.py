@@ -24,8 +24,9 @@ from .units import size
 
 GIB = 1 << 30
 _LEAST = 512
-_ENOUGH = 1024
-"""Rows at which matrix products on a CPU are at their peak."""
+_ENOUGH = 4096
+"""Bytes of a column of activations at which a step on a CPU is as fast as it gets: 1,024 rows of float32, at which
+products are at their peak, and twice as many of bfloat16, whose products are fast enough for all else to show."""
 _EASE = GIB // 4
 _HEADROOM = 0.7
 """Share of the free memory that a plan may use; the rest is fragmentation, and what the estimate does not know."""
@@ -50,6 +51,7 @@ class Estimate:
         drawing: Keys and values of responses while they are drawn, which is never while a bin is under way; 0 where
             none are.
         between: A second model that is in memory only between bins (`rollout.offload`); 0 without one.
+        width: Bytes of the numbers that are computed with.
     """
 
     weights: int
@@ -65,6 +67,7 @@ class Estimate:
     value_ahead: int = 0
     drawing: int = 0
     between: int = 0
+    width: int = 4
 
     @property
     def ahead(self) -> int:
@@ -133,6 +136,7 @@ def estimate(
         value_ahead=ahead,
         drawing=HELD * _kept_per_token(model) * width if rollout is not None else 0,
         between=held * width if second_model and offload else 0,
+        width=width,
     )
 
 
@@ -173,19 +177,19 @@ def _heads(model: nn.Module) -> int:
 def bin_budget(estimate: Estimate, device: torch.device) -> int:
     """Return the tokens of a bin: what fits, within what is fast. A longer group has a bin of its own all the same.
 
-    Beyond some size a bin only costs memory. On a GPU that is 32,768 tokens. On a CPU matrix products are at their peak
-    by 1,024, and a small model, whose step is many short operations, gains up to 4,096: between the two, a bin's
-    activations take a quarter of a GiB. Below 512 it costs time and saves hardly more than a single long group takes.
+    Beyond some size a bin only costs memory. On a GPU that is 32,768 tokens. On a CPU it is 1,024, of bfloat16 2,048;
+    and a small model, whose step is many short operations, gains up to 4,096: between the two, a bin's activations take
+    a quarter of a GiB. Below 512 it costs time and saves hardly more than a single long group takes.
     """
     most = _most(device)
     if device.type != "cuda":
-        most = max(_ENOUGH, min(most, _EASE // max(1, estimate.per_token)))
+        most = max(_ENOUGH // estimate.width, min(most, _EASE // max(1, estimate.per_token)))
     fits = int((estimate.free * _HEADROOM - estimate.ahead) / max(1, estimate.per_token))
     return max(_LEAST, min(most, fits))
 
 
 def _most(device: torch.device) -> int:
-    return 32768 if device.type == "cuda" else 4 * _ENOUGH
+    return 32768 if device.type == "cuda" else 4096
 
 
 def free_memory(device: torch.device) -> int:
