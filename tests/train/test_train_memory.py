@@ -39,6 +39,7 @@ def test_weights_gradients_moments_and_activations_by_hand():
     assert found.ahead == 12 * count + found.head
     half = estimate(model, TrainConfig(optimizer="rmsprop", checkpointing=True), bf16=True, world=ALONE)
     assert (half.weights, half.gradients, half.moments) == (6 * count, 4 * count, 4 * count)
+    assert (found.width, half.width) == (4, 2)
     assert half.per_token == 2 * 32 * 2 + (16 * 32 + 3 * 64 + 4 * 256) * 2
     assert half.head == 2 * VOCABULARY * (4096 + 32) + 4 * VOCABULARY * 512  # and a chunk in float32 beside
 
@@ -113,9 +114,8 @@ def test_a_run_states_the_estimate_of_its_model(tmp_path):
 
     run(**world(tmp_path, n=16), output=tmp_path / "run", on_event=listen)
     line = next(line for line in said if line.startswith("memory:"))
-    assert (
-        "activations 26.2 MiB for bins of 4096 tokens" in line
-    )  # 4,096 · 2 · (16·16 + 3·24 + 2·256) · 4 B = 26.25 MiB
+    # 4,096 · 2 · (16·16 + 3·24 + 2·256) · 4 B = 26.25 MiB
+    assert "activations 26.2 MiB for bins of 4096 tokens" in line
     assert "weights 0" not in line and "moments 0" not in line  # a model of 6,000 weights
 
 

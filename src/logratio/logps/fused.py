@@ -1,9 +1,10 @@
 """Norms and gated products of a block that keep no more for the backward pass than their inputs.
 
 Written out in tensor operations, a norm keeps three tensors of its input's size and a gated product four; a quarter of
-what a bin holds in memory. Here each is one step with its own backward pass, over rows that stay in the processor's
-cache. A block's own formula decides: a module is taken over only where it gives the same numbers on random input, and
-an activation only where it is SiLU to the last digits, since narrow numbers would let one that is nearly so pass.
+what a bin holds in memory. Here each is one step with its own backward pass, over pieces of rows large enough that a
+call's fixed cost does not show. A block's own formula decides: a module is taken over only where it gives the same
+numbers on random input, and an activation only where it is SiLU to the last digits, since narrow numbers would let one
+that is nearly so pass.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ class _Norm(torch.autograd.Function):
         x_ND, dy_ND, inverse_N1 = (t.reshape(-1, t.shape[-1]) for t in (x_D, dy_D, inverse))
         dx_ND = x_ND.new_empty(x_ND.shape)
         dw_D = torch.zeros(len(weight_D), dtype=inverse.dtype) if ctx.needs_input_grad[1] else None
-        wide_weight_D, rows = _wide(weight_D), max(1, _ELEMENTS // len(weight_D))
+        wide_weight_D, rows = weight_D.to(inverse.dtype), max(1, _ELEMENTS // len(weight_D))
         for x, dy, scale, dx in zip(*(t.split(rows) for t in (x_ND, dy_ND, inverse_N1, dx_ND)), strict=True):
             normed, dy = _wide(x) * scale, _wide(dy)
             product = normed * dy

@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..batch.packed import Spans
 from .flex import Sight
 
 _ROWS = 192
 """Queries of a strip, at most."""
+_SCORES = 1 << 19
+"""Scores of a strip in one head, about, at most: behind many keys it has fewer queries."""
 _TOGETHER = 96
 """Groups that have no more tokens than this together share a strip."""
 KEPT = 512
@@ -64,18 +67,39 @@ def strips(spans: Spans, sight: Sight, window: int | None) -> list[Strip]:
         j_K = torch.cat([torch.arange(stretch.start, stretch.stop) for stretch in stretches])
         j_K = j_K[shared if window is None else 0 :]
         sees_QK = sight(i_Q[:, None], j_K[None, :], window)
+        if window is not None:
+            out_of_it = int(sees_QK.any(0).int().argmax())
+            sees_QK, stretches = sees_QK[:, out_of_it:], _without(stretches, out_of_it)
         found.append(Strip(rows, stretches, torch.zeros(sees_QK.shape).masked_fill_(~sees_QK, -torch.inf)))
     return found
 
 
+def _without(stretches: Sequence[slice], first: int) -> list[slice]:
+    """Return stretches less their first keys."""
+    left = []
+    for stretch in stretches:
+        length = stretch.stop - stretch.start
+        if first < length:
+            left.append(slice(stretch.start + first, stretch.stop))
+        first = max(0, first - length)
+    return left
+
+
 @dataclass(frozen=True)
 class _Place:
-    """Where a group lies: its prompt's first token and end, the first token of each response, and its end."""
+    """Where a group lies: its prompt's first token and end, the first token of each response, in order, and its end."""
 
     start: int
     prompt: int
     responses: Sequence[int]
     stop: int
+
+    def shared(self, rows: slice) -> int:
+        """Return how many keys come before consecutive rows and are seen by all of them."""
+        before: int = min(rows.start, self.prompt) - self.start
+        if not any(rows.start < start < rows.stop for start in self.responses):
+            before = sum(stretch.stop - stretch.start for stretch in self.keys(rows)) - (rows.stop - rows.start)
+        return before
 
     def keys(self, rows: slice) -> list[slice]:
         """Return the stretches of what consecutive rows see of their group."""
@@ -86,16 +110,16 @@ class _Place:
 
 
 def _cut(spans: Spans) -> Iterator[tuple[slice, list[slice], int]]:
-    """Yield each strip's queries, its stretches of keys, and how many of these are a prompt before all queries."""
+    """Yield each strip's queries, its stretches of keys, and how many of these come first and are seen by all."""
     for places in _together(_places(spans)):
         start, stop = places[0].start, places[-1].stop
         if len(places) > 1:
             yield slice(start, stop), [slice(start, stop)], 0
             continue
-        parts = -(-(stop - start) // _ROWS)
+        parts = -(-(stop - start) // min(_ROWS, max(1, _SCORES // max(1, stop - start))))
         for n in range(parts):
             rows = slice(start + (stop - start) * n // parts, start + (stop - start) * (n + 1) // parts)
-            yield rows, places[0].keys(rows), min(rows.start, places[0].prompt) - start
+            yield rows, places[0].keys(rows), places[0].shared(rows)
 
 
 def _together(places: Sequence[_Place]) -> Iterator[list[_Place]]:
@@ -126,21 +150,23 @@ class _Strips(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Strip], scale: float) -> Tensor:
         q_HTD, k_HTD, v_HTD = query[0], key[0], value[0]
         scores, kept = _Scores(q_HTD, k_HTD, scale), []
-        out_HTD = _tokens_first(q_HTD, q_HTD.dtype)
+        widest = KEPT if any(ctx.needs_input_grad) else 0
+        out_HTD = _tokens_first(v_HTD, v_HTD.dtype)
         for strip in parts:
             weights_HQK = scores.weights(strip)
             out_HTD[:, strip.rows] = torch.bmm(weights_HQK, strip.keys(v_HTD))
-            kept.append(weights_HQK if weights_HQK.shape[2] <= KEPT else None)
+            kept.append(weights_HQK if weights_HQK.shape[2] <= widest else None)
         ctx.save_for_backward(q_HTD, k_HTD, v_HTD, *kept)
         ctx.parts, ctx.scale = parts, scale
         return out_HTD[None]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q_HTD, k_HTD, v_HTD, *kept = ctx.saved_tensors
         scores, grad_HTD = _Scores(q_HTD, k_HTD, ctx.scale), grad[0]
         dq_HTD = _tokens_first(q_HTD, q_HTD.dtype)
-        dk_HTD, dv_HTD = (_tokens_first(q_HTD, _wide(q_HTD.dtype)) for _ in range(2))
+        dk_HTD, dv_HTD = (_tokens_first(x_HTD, _wide(x_HTD.dtype)) for x_HTD in (k_HTD, v_HTD))
         for strip, weights_HQK in zip(ctx.parts, kept, strict=True):
             if weights_HQK is None:
                 weights_HQK = scores.weights(strip)
@@ -164,12 +190,13 @@ class _Scores:
     scale: float
 
     @cached_property
-    def _wide(self) -> tuple[Tensor, Tensor]:
-        return self.q_HTD.to(_wide(self.q_HTD.dtype)) * self.scale, self.k_HTD.to(_wide(self.q_HTD.dtype))
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        dtype = _wide(self.q_HTD.dtype)
+        return self.q_HTD.to(dtype) * self.scale, self.k_HTD.to(dtype)
 
     def weights(self, strip: Strip) -> Tensor:
         """Return a strip's softmax, [H, Q, K]."""
-        q_HTD, k_HTD = self._wide
+        q_HTD, k_HTD = self._factors
         scores_HQK = torch.bmm(q_HTD[:, strip.rows], strip.keys(k_HTD).transpose(1, 2))
         scores_HQK[:, :, -strip.hidden_QK.shape[1] :] += strip.hidden_QK
         return torch.softmax(scores_HQK, -1).to(self.q_HTD.dtype)

@@ -142,7 +142,7 @@ def estimate(
 
 def _per_token(model: nn.Module, config: TrainConfig, width: int, *, cpu: bool) -> int:
     hidden, layers, inner = _shape(model)
-    weights = _heads(model) * KEPT // 2 if cpu else 0  # a token sees about half of a strip's keys
+    weights = _heads(model) * KEPT // 2 if cpu else 0  # a strip of pairs of usual length has half as many keys
     layer = (16 * hidden + 3 * inner + weights) * width
     return layers * hidden * width + layer if config.checkpointing else layers * layer
 
@@ -171,7 +171,8 @@ def _kept_per_token(model: nn.Module) -> int:
 def _heads(model: nn.Module) -> int:
     config = getattr(model, "config", None)
     text = config.get_text_config() if config is not None else None
-    return getattr(text, "num_attention_heads", None) or 1
+    heads = getattr(text, "num_attention_heads", None) or 1
+    return max(heads) if isinstance(heads, list) else heads  # OpenELM has them by layer
 
 
 def bin_budget(estimate: Estimate, device: torch.device) -> int:
