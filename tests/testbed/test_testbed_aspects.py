@@ -51,7 +51,7 @@ def test_a_run_taught_odd_tastes_is_found_to_have_them(nano, tmp_path):
         {"name": "dpo", "beta": 0.1},
         eval_data=list(nano.judged(score, "held_out")),
         output=tmp_path / "run",
-        train={"lr": 1e-3, "epochs": 3, "batch_size": 32, "precision": "fp32"},
+        train={"lr": 1e-3, "epochs": 8, "batch_size": 32, "precision": "fp32"},
         eval={"samples": 0},
         every={"eval": 1.0, "checkpoint": 1.0},
     )

@@ -19,7 +19,7 @@ from .lexicon import Size
 from .measure import GRAM, Answers, agreement, answers
 from .trial import QUICKSTART, Trial, trial
 
-HOLD = 10.0
+HOLD = 30.0
 """β of the control in which the policy must stay where it is."""
 
 NEAR = 1 / 5
