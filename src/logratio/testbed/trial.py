@@ -46,6 +46,7 @@ _OTHERS: dict[str, Aim] = {
     "cpo": Aim({"beta": 0.5, "alpha": 0.3}, lr=2e-3),
     "slic": Aim({"delta": 3.0, "weight": 0.5}, lr=1e-3),
     "rrhf": Aim({}, lr=2e-3),
+    "alphapo": Aim({}, lr=5e-4),
     "unlikelihood": Aim({"alpha": 0.5}, lr=1e-3),
 }
 
