@@ -102,9 +102,9 @@ def overfitting(ground: Ground, seed: int) -> Setup:
 
 
 def overoptimisation(ground: Ground, seed: int) -> Setup:
-    """96 pairs, of which 30 % are flipped, twenty times at a high rate: the margin grows on, the reward does not."""
+    """160 pairs, of which 30 % are flipped, twenty times at a high rate: the margin grows on, the reward does not."""
     setup = plain(ground, seed)
-    return replace(setup, rows=flipped(setup.rows[: round(96 * ground.few)], 0.3, seed), epochs=20, lr=4.0)
+    return replace(setup, rows=flipped(setup.rows[: round(160 * ground.few)], 0.3, seed), epochs=20, lr=4.0)
 
 
 def saturation(ground: Ground, seed: int) -> Setup:
